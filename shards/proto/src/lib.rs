@@ -1,0 +1,26 @@
+//! Stratum V1 as a pure state machine: bytes and ticks in, bytes and intents out.
+//!
+//! This crate refuses to know sockets, clocks, threads, files, log sinks and randomness. What it needs of the
+//! world its caller passes in, so that every behaviour can be tested with virtual time and any split of the bytes.
+
+#[macro_use]
+mod labels;
+
+pub mod limits;
+pub mod message;
+pub mod middleware;
+pub mod session;
+pub mod stats;
+pub mod tick;
+pub mod verdict;
+pub mod wire;
+
+pub use message::Method;
+pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
+pub use session::{
+    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolLoss, Reject, Session, UserRule,
+};
+pub use stats::{Direction, Stats};
+pub use tick::Tick;
+pub use verdict::{RejectClass, Verdict};
+pub use wire::Parser;

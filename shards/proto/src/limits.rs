@@ -1,0 +1,56 @@
+//! Every bound of the core has its name here, with the relations between neighbours checked at compile time.
+
+/// Longest line taken from a miner, in bytes, line ending included. Miners stay under 1 KiB.
+pub const MINER_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Longest line taken from a pool, in bytes: a notify with 32 branches and a large coinbase reaches 16 KiB.
+pub const POOL_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting of a JSON document that is parsed.
+pub const JSON_DEPTH_MAX: usize = 16;
+/// Longest request id, in bytes as written (quotes included).
+pub const ID_BYTES_MAX: usize = 128;
+/// Longest user name, in bytes.
+pub const USER_BYTES_MAX: usize = 256;
+/// Most hexadecimal digits of an extranonce2 in a share.
+pub const EXTRANONCE2_BYTES_MAX: usize = 16;
+/// Longest extranonce1, in bytes.
+pub const EXTRANONCE1_BYTES_MAX: usize = 28;
+/// Requests of one miner that may wait for the pool's answer at the same time.
+pub const PENDING_MAX: usize = 512;
+/// Bytes from a miner that are held while its pool link is being opened.
+pub const HELD_BYTES_MAX: usize = 2 * MINER_LINE_BYTES_MAX;
+/// Bytes from a pool that are held until the subscribe answer has gone out.
+pub const EARLY_BYTES_MAX: usize = 2 * POOL_LINE_BYTES_MAX;
+/// Jobs whose difficulty a session remembers.
+pub const JOBS_MAX: usize = 16;
+/// Workers that one connection may authorize.
+pub const WORKERS_MAX: usize = 32;
+/// Messages of one miner that may be refused as malformed before its link is closed.
+pub const PROTOCOL_ERRORS_MAX: u32 = 32;
+/// Bytes that handling one read may produce for one side.
+pub const OUT_BYTES_MAX: usize = 256 * 1024;
+/// Microseconds a line may stay unfinished.
+pub const HALF_LINE_US: u64 = 30_000_000;
+/// Microseconds a miner waits for the answer to `mining.configure` before the proxy gives one.
+pub const CONFIGURE_ANSWER_US: u64 = 5_000_000;
+/// Microseconds a pool may take to answer `mining.subscribe`.
+pub const SUBSCRIBE_ANSWER_US: u64 = 30_000_000;
+/// Microseconds after which a request without an answer is counted as never answered.
+pub const ANSWER_US: u64 = 120_000_000;
+/// Microseconds that answers in flight are waited for when the miner has already left.
+pub const LINGER_US: u64 = 5_000_000;
+/// The id of the proxy's own requests: an integer, because some pools take nothing else, and far above any counter
+/// of a miner's firmware.
+pub const OWN_REQUEST_ID: &[u8] = b"2100000000";
+
+const _: () = {
+    assert!(MINER_LINE_BYTES_MAX < POOL_LINE_BYTES_MAX);
+    assert!(HELD_BYTES_MAX >= MINER_LINE_BYTES_MAX, "one line of the largest size can be held");
+    assert!(EARLY_BYTES_MAX >= POOL_LINE_BYTES_MAX, "one line of the largest size can be held");
+    assert!(OUT_BYTES_MAX >= 2 * POOL_LINE_BYTES_MAX, "a read of whole lines and a finished carry fit");
+    assert!(
+        OUT_BYTES_MAX >= EARLY_BYTES_MAX + POOL_LINE_BYTES_MAX,
+        "what was held early fits with its trigger"
+    );
+    assert!(ID_BYTES_MAX + USER_BYTES_MAX < MINER_LINE_BYTES_MAX);
+    assert!(CONFIGURE_ANSWER_US < SUBSCRIBE_ANSWER_US && SUBSCRIBE_ANSWER_US < ANSWER_US);
+};

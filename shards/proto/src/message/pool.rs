@@ -1,0 +1,180 @@
+//! What pools say.
+
+use crate::limits::{EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
+use crate::message::Method;
+use crate::session::Filtered;
+use crate::wire::{Envelope, Json, JsonKind};
+
+/// A checked message of a pool.
+#[derive(Debug, Clone, Copy)]
+pub enum PoolMessage<'t> {
+    /// `mining.notify`
+    Notify(Notify<'t>),
+    /// `mining.set_difficulty`: a finite number above zero
+    SetDifficulty(f64),
+    /// `mining.set_extranonce`
+    SetExtranonce(SubscribeResult<'t>),
+    /// `mining.set_version_mask`
+    SetVersionMask(u32),
+    /// `client.reconnect`
+    Reconnect(Reconnect<'t>),
+    /// Any other request: relayed as it came.
+    Request(Method),
+    /// The answer to a request.
+    Answer,
+}
+
+/// `mining.notify`: the parts that the session tracks.
+#[derive(Debug, Clone, Copy)]
+pub struct Notify<'t> {
+    /// The job's id.
+    pub job: Json<'t>,
+    /// Whether all earlier jobs are void: the last parameter, be there 9 or 10.
+    pub clean_jobs: bool,
+}
+
+/// Where a miner's shares live in the coinbase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscribeResult<'t> {
+    /// Hexadecimal, as given.
+    pub extranonce1: &'t str,
+    /// Bytes of extranonce2; `None` where set_extranonce left it as it was.
+    pub extranonce2_size: Option<u8>,
+}
+
+/// `client.reconnect [host, port, wait]`, all of them optional.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reconnect<'t> {
+    /// The host to go to; `None` for the same one.
+    pub host: Option<&'t str>,
+    /// The port, be it a number or a string; `None` for the same one.
+    pub port: Option<u16>,
+}
+
+impl<'t> PoolMessage<'t> {
+    /// Checks the shape of what `envelope` says.
+    ///
+    /// # Errors
+    /// Why the message must not reach a miner.
+    pub fn read(envelope: &Envelope<'t>) -> Result<(Method, PoolMessage<'t>), Filtered> {
+        let Some(name) = envelope.method else {
+            let is_answer = envelope.result.is_some() || envelope.error.is_some();
+            return if is_answer {
+                Ok((Method::Answer, PoolMessage::Answer))
+            } else {
+                Err(Filtered::NoMeaning)
+            };
+        };
+        let method = Method::of(name);
+        let params = envelope.params;
+        let message = match method {
+            Method::Notify => PoolMessage::Notify(Notify::read(params).ok_or(Filtered::BadNotify)?),
+            Method::SetDifficulty => {
+                PoolMessage::SetDifficulty(difficulty(params).ok_or(Filtered::BadDifficulty)?)
+            }
+            Method::SetExtranonce => {
+                let set = params.and_then(|p| SubscribeResult::of_parts(p.at(0), p.at(1)));
+                PoolMessage::SetExtranonce(set.ok_or(Filtered::BadExtranonce)?)
+            }
+            Method::SetVersionMask => {
+                PoolMessage::SetVersionMask(mask(params).ok_or(Filtered::BadVersionMask)?)
+            }
+            Method::Reconnect => {
+                PoolMessage::Reconnect(Reconnect::read(params).ok_or(Filtered::ReconnectRefused)?)
+            }
+            Method::Subscribe
+            | Method::Authorize
+            | Method::Submit
+            | Method::Configure
+            | Method::ExtranonceSubscribe
+            | Method::SuggestDifficulty
+            | Method::SuggestTarget
+            | Method::GetTransactions
+            | Method::MultiVersion
+            | Method::Capabilities
+            | Method::Term
+            | Method::Ping
+            | Method::Pong
+            | Method::ShowMessage
+            | Method::GetVersion
+            | Method::Answer
+            | Method::Unknown => PoolMessage::Request(method),
+        };
+        Ok((method, message))
+    }
+}
+
+impl<'t> Notify<'t> {
+    /// Old firmware reads nine parameters without counting them.
+    fn read(params: Option<Json<'t>>) -> Option<Notify<'t>> {
+        let params = params.filter(|params| (9..=10).contains(&params.len()))?;
+        let mut items = params.items();
+        let job = items.next().filter(|job| job.as_str().is_some() || job.as_i64().is_some())?;
+        let clean_jobs = items.last()?;
+        match clean_jobs.kind() {
+            JsonKind::Bool(clean_jobs) => Some(Notify { job, clean_jobs }),
+            JsonKind::Null | JsonKind::Number | JsonKind::Str | JsonKind::Array | JsonKind::Object => None,
+        }
+    }
+}
+
+fn difficulty(params: Option<Json<'_>>) -> Option<f64> {
+    params?.at(0)?.as_f64().filter(|difficulty| difficulty.is_finite() && *difficulty > 0.0)
+}
+
+fn mask(params: Option<Json<'_>>) -> Option<u32> {
+    u32::from_str_radix(params?.at(0)?.as_str()?, 16).ok()
+}
+
+impl<'t> SubscribeResult<'t> {
+    /// Reads `[subscriptions, extranonce1, extranonce2_size]`; the subscriptions may have any shape.
+    /// `None` when a part is missing or out of range: a miner must never see it.
+    #[must_use]
+    pub fn read(result: Json<'t>) -> Option<SubscribeResult<'t>> {
+        let read = Self::of_parts(result.at(1), result.at(2))?;
+        (result.len() >= 3 && read.extranonce2_size.is_some()).then_some(read)
+    }
+
+    fn of_parts(extranonce1: Option<Json<'t>>, size: Option<Json<'t>>) -> Option<SubscribeResult<'t>> {
+        let extranonce1 = extranonce1?.as_str()?;
+        let whole_bytes = extranonce1.len() % 2 == 0 && extranonce1.len() <= 2 * EXTRANONCE1_BYTES_MAX;
+        if !whole_bytes || !extranonce1.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let extranonce2_size = match size {
+            None => None,
+            Some(size) => {
+                let bytes = u8::try_from(size.as_i64()?).ok()?;
+                Some((1..=EXTRANONCE2_BYTES_MAX).contains(&usize::from(bytes)).then_some(bytes)?)
+            }
+        };
+        Some(SubscribeResult { extranonce1, extranonce2_size })
+    }
+}
+
+impl<'t> Reconnect<'t> {
+    fn read(params: Option<Json<'t>>) -> Option<Reconnect<'t>> {
+        let Some(params) = params else { return Some(Reconnect { host: None, port: None }) };
+        let host = match params.at(0) {
+            None => None,
+            Some(host) => Some(host.as_str()?).filter(|host| !host.is_empty()),
+        };
+        let port = match params.at(1) {
+            None => None,
+            Some(port) => {
+                let number = port.as_i64().or_else(|| port.as_str()?.parse().ok())?;
+                Some(u16::try_from(number).ok()?)
+            }
+        };
+        Some(Reconnect { host, port })
+    }
+}
+
+/// The mask in the answer to `mining.configure`, when version rolling was granted.
+#[must_use]
+pub fn granted_mask(result: Json<'_>) -> Option<u32> {
+    if result.get("version-rolling")?.kind() != JsonKind::Bool(true) {
+        return None;
+    }
+    u32::from_str_radix(result.get("version-rolling.mask")?.as_str()?, 16).ok()
+}

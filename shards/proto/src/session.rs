@@ -1,0 +1,233 @@
+//! The state machine of one miner and its pool link: bytes and events in, bytes and intents out.
+//!
+//! It refuses to know sockets and clocks. Its first law: any split of the same bytes means the same.
+
+mod client;
+mod downward;
+mod ends;
+mod mining;
+mod names;
+mod pending;
+mod reasons;
+mod upward;
+
+pub use client::{Bucket, Client, ClientId, WorkerState};
+pub use mining::Mining;
+pub use names::UserRule;
+pub use reasons::{End, Filtered, Reject};
+
+use crate::middleware::{Stage, StageCx};
+use crate::stats::Stats;
+use crate::tick::Tick;
+use crate::wire::Carry;
+use pending::Pending;
+
+/// What every session of a shard is held to. Changes with the configuration, not with the connection.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Whose account the miners work for.
+    pub user: UserRule,
+    /// Whether the pool is asked for extranonce changes.
+    pub extranonce: bool,
+    /// Where the pool is, as configured: what `client.reconnect` is measured against.
+    pub pool_host: String,
+    /// The pool's port.
+    pub pool_port: u16,
+    /// Microseconds a miner has to subscribe and authorize.
+    pub handshake_us: u64,
+    /// Microseconds a link may be silent in both directions.
+    pub idle_us: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            user: UserRule::default(),
+            extranonce: false,
+            pool_host: String::new(),
+            pool_port: 0,
+            handshake_us: 15_000_000,
+            idle_us: 600_000_000,
+        }
+    }
+}
+
+/// Output of one call, for each side. It belongs to the caller, who sends and clears it.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Bytes for the miner.
+    pub to_miner: Vec<u8>,
+    /// Bytes for the pool.
+    pub to_pool: Vec<u8>,
+}
+
+impl Out {
+    /// Empties both sides and keeps their memory.
+    pub fn clear(&mut self) {
+        self.to_miner.clear();
+        self.to_pool.clear();
+    }
+}
+
+/// What a session needs of its surroundings during one call.
+#[derive(Debug)]
+pub struct Cx<'a, P> {
+    /// The present.
+    pub now: Tick,
+    /// Where output goes.
+    pub out: &'a mut Out,
+    /// Where things are counted.
+    pub stats: &'a mut Stats,
+    /// What holds for every session.
+    pub policy: &'a Policy,
+    /// The middleware chain of the shard.
+    pub pipeline: &'a mut P,
+}
+
+impl<P: Stage> Cx<'_, P> {
+    fn stage(&mut self) -> (StageCx<'_>, &mut P) {
+        (StageCx { now: self.now, stats: self.stats, policy: self.policy }, self.pipeline)
+    }
+}
+
+/// What the session wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Open the pool connection; tell with `handle_pool_up` or `handle_pool_down`.
+    DialPool,
+    /// Send what is queued, then close both sides. The session is over.
+    Close(End),
+}
+
+/// How a pool connection was lost, or never had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolLoss {
+    /// The pool closed it in order.
+    Closed,
+    /// It broke.
+    Reset,
+    /// No address took it.
+    Unreachable,
+    /// No address took it in time.
+    ConnectTimeout,
+    /// The proxy could not even try: descriptors, ports or memory are used up.
+    NoResources,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing that a Stratum miner says was heard yet.
+    Greeting,
+    /// The pool link is being opened; lines for it are held.
+    Dialing,
+    /// Both sides are up.
+    Up,
+    /// The miner is not listened to any more; answers in flight are waited for.
+    Finishing { end: End, until: Tick },
+    /// Over.
+    Ended,
+}
+
+/// One miner and its pool link.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    client: Client,
+    pending: Pending,
+    miner_lines: Carry,
+    pool_lines: Carry,
+    /// Lines for a pool that is not up yet.
+    held: Vec<u8>,
+    /// Lines of the pool that the miner may not see before its subscribe answer.
+    early: Vec<u8>,
+    opened: Tick,
+    last_message: Tick,
+    first_byte_seen: bool,
+    dial: bool,
+    close: Option<End>,
+}
+
+impl Session {
+    /// A session for a connection that was accepted at `now`.
+    #[must_use]
+    pub fn new(id: ClientId, now: Tick) -> Session {
+        Session {
+            phase: Phase::Greeting,
+            client: Client::new(id),
+            pending: Pending::default(),
+            miner_lines: Carry::default(),
+            pool_lines: Carry::default(),
+            held: Vec::new(),
+            early: Vec::new(),
+            opened: now,
+            last_message: now,
+            first_byte_seen: false,
+            dial: false,
+            close: None,
+        }
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn poll_intent(&mut self) -> Option<Intent> {
+        if let Some(end) = self.close.take() {
+            return Some(Intent::Close(end));
+        }
+        std::mem::take(&mut self.dial).then_some(Intent::DialPool)
+    }
+
+    /// What is known of the miner.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether the session has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Whether bytes of the miner still mean something.
+    #[must_use]
+    pub fn listens_to_miner(&self) -> bool {
+        match self.phase {
+            Phase::Greeting | Phase::Dialing | Phase::Up => true,
+            Phase::Finishing { .. } | Phase::Ended => false,
+        }
+    }
+
+    /// Requests that wait for the pool's answer.
+    #[must_use]
+    pub fn requests_pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Shares that wait for the pool's answer.
+    #[must_use]
+    pub fn shares_in_flight(&self) -> usize {
+        self.pending.submits()
+    }
+
+    /// Bytes that the session itself holds: unfinished lines and lines that wait for their time.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.miner_lines.len() + self.pool_lines.len() + self.held.len() + self.early.len()
+    }
+
+    fn end<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {
+        if self.is_over() {
+            return;
+        }
+        self.phase = Phase::Ended;
+        self.close = Some(end);
+        self.dial = false;
+        cx.stats.counts.ends[end.index()] += 1;
+        cx.stats.counts.shares.unanswered += self.pending.submits() as u64;
+        self.pending.clear();
+        self.miner_lines = Carry::default();
+        self.pool_lines = Carry::default();
+        self.held = Vec::new();
+        self.early = Vec::new();
+        cx.pipeline.on_close(&self.client);
+    }
+}

@@ -1,0 +1,116 @@
+//! What is known of one miner. Middleware stages read it; only the session writes it.
+
+use crate::limits::WORKERS_MAX;
+use crate::message::Configure;
+use crate::session::mining::{Mining, fingerprint};
+use crate::tick::Tick;
+use smallvec::SmallVec;
+
+/// Names a connection for its whole life; the caller never gives one twice in a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
+/// Where a worker stands with the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Asked for, not answered yet. Real pools send work before the answer.
+    Asked,
+    /// The pool said `true`.
+    Authorized,
+    /// The pool said anything else.
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Worker {
+    name: u64,
+    state: WorkerState,
+}
+
+/// A token bucket that a rate-limit stage fills and empties.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bucket {
+    /// Microseconds' worth of messages used, refilled by time.
+    pub used_us: u64,
+    /// When `used_us` was right.
+    pub at: Tick,
+}
+
+/// What is known of one miner.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name in this shard.
+    pub id: ClientId,
+    /// Whether it has sent `mining.subscribe`.
+    pub subscribed: bool,
+    /// What it asked for with `mining.configure`.
+    pub configured: Option<Configure>,
+    /// Whether it understands `mining.set_extranonce`, having asked for it.
+    pub extranonce_asked: bool,
+    /// Malformed messages so far.
+    pub errors: u32,
+    /// For the rate-limit stage.
+    pub bucket: Bucket,
+    /// Its work: extranonce, difficulty, jobs.
+    pub mining: Mining,
+    workers: SmallVec<[Worker; 1]>,
+}
+
+impl Client {
+    pub(crate) fn new(id: ClientId) -> Client {
+        Client {
+            id,
+            subscribed: false,
+            configured: None,
+            extranonce_asked: false,
+            errors: 0,
+            bucket: Bucket::default(),
+            mining: Mining::default(),
+            workers: SmallVec::new(),
+        }
+    }
+
+    /// Whether a share may go to the pool: some worker is authorized, or may yet be.
+    #[must_use]
+    pub fn may_submit(&self) -> bool {
+        self.workers.iter().any(|worker| worker.state != WorkerState::Refused)
+    }
+
+    /// Whether another worker of this name may be authorized.
+    #[must_use]
+    pub fn has_room_for(&self, name: &str) -> bool {
+        self.workers.len() < WORKERS_MAX || self.find(fingerprint(name.as_bytes())).is_some()
+    }
+
+    /// Whether it has said all that a miner says before it works.
+    #[must_use]
+    pub fn has_greeted(&self) -> bool {
+        self.subscribed && !self.workers.is_empty()
+    }
+
+    /// Workers on this connection.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub(crate) fn worker_asked(&mut self, name: &str) -> u64 {
+        let name = fingerprint(name.as_bytes());
+        match self.find(name) {
+            Some(index) => self.workers[index].state = WorkerState::Asked,
+            None => self.workers.push(Worker { name, state: WorkerState::Asked }),
+        }
+        name
+    }
+
+    pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) {
+        if let Some(index) = self.find(name) {
+            self.workers[index].state =
+                if authorized { WorkerState::Authorized } else { WorkerState::Refused };
+        }
+    }
+
+    fn find(&self, name: u64) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.name == name)
+    }
+}

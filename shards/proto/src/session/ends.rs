@@ -1,0 +1,158 @@
+//! Events that are not bytes: the pool coming and going, the miner going, a drain, and time.
+
+use super::pending::Asked;
+use super::{Cx, End, Phase, PoolLoss, Session};
+use crate::limits::{ANSWER_US, CONFIGURE_ANSWER_US, HALF_LINE_US, LINGER_US, SUBSCRIBE_ANSWER_US};
+use crate::message::{Asked as Extensions, Method};
+use crate::middleware::Stage;
+use crate::stats::Direction;
+use crate::tick::Tick;
+use crate::wire::write;
+
+impl Session {
+    /// The pool connection is open; it took `took_us` to open it.
+    pub fn handle_pool_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, took_us: u64) {
+        if self.phase != Phase::Dialing {
+            return;
+        }
+        cx.stats.connected(took_us);
+        self.phase = Phase::Up;
+        cx.out.to_pool.append(&mut self.held);
+        self.held = Vec::new();
+    }
+
+    /// The pool connection is lost, or could not be had.
+    pub fn handle_pool_down<P: Stage>(&mut self, cx: &mut Cx<'_, P>, loss: PoolLoss) {
+        let end = match loss {
+            PoolLoss::Closed => End::PoolLeft,
+            PoolLoss::Reset => End::PoolReset,
+            PoolLoss::Unreachable => End::PoolUnreachable,
+            PoolLoss::ConnectTimeout => End::PoolConnectTimeout,
+            PoolLoss::NoResources => End::OutOfResources,
+        };
+        self.end(cx, end);
+    }
+
+    /// The miner closed its side. Answers to its last shares are still waited for, so that they are counted as what
+    /// the pool said of them, and reach a miner that closed only its sending side.
+    pub fn handle_miner_eof<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        self.finish(cx, End::MinerLeft, cx.now + LINGER_US);
+    }
+
+    /// The caller ends this link for a reason of its own, such as a broken socket.
+    pub fn handle_failure<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {
+        self.end(cx, end);
+    }
+
+    /// The proxy is shutting down: nothing more is taken from the miner, shares in flight are answered until `until`.
+    pub fn handle_drain<P: Stage>(&mut self, cx: &mut Cx<'_, P>, until: Tick) {
+        self.finish(cx, End::Drained, until);
+    }
+
+    fn finish<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End, until: Tick) {
+        match self.phase {
+            Phase::Greeting | Phase::Dialing => self.end(cx, end),
+            Phase::Up => {
+                self.phase = Phase::Finishing { end, until };
+                self.finish_if_answered(cx);
+            }
+            Phase::Finishing { end, until: before } => {
+                self.phase = Phase::Finishing { end, until: before.min(until) };
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    /// When `handle_timeout` wants to be called, if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self, policy: &super::Policy) -> Option<Tick> {
+        if self.is_over() {
+            return None;
+        }
+        let half_line = |since: Option<Tick>| since.map_or(Tick::NEVER, |since| since + HALF_LINE_US);
+        let asked = |oldest: Option<Tick>, us: u64| oldest.map_or(Tick::NEVER, |at| at + us);
+        let mut due = (self.last_message + policy.idle_us)
+            .min(half_line(self.miner_lines.since()))
+            .min(half_line(self.pool_lines.since()))
+            .min(asked(self.pending.oldest(), ANSWER_US))
+            .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
+            .min(asked(self.pending.oldest_subscribe(), SUBSCRIBE_ANSWER_US));
+        if !self.client.has_greeted() {
+            due = due.min(self.opened + policy.handshake_us);
+        }
+        if let Phase::Finishing { until, .. } = self.phase {
+            due = due.min(until);
+        }
+        Some(due)
+    }
+
+    /// Does what has become due. Calling it early does no harm.
+    pub fn handle_timeout<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        self.answer_configure(cx);
+        self.forget_unanswered(cx);
+        if let Some(end) = self.overdue(cx) {
+            self.end(cx, end);
+        }
+    }
+
+    fn overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<End> {
+        let passed = |since: Tick, us: u64| cx.now >= since + us;
+        let half_line = |since: Option<Tick>| since.is_some_and(|since| passed(since, HALF_LINE_US));
+        match self.phase {
+            Phase::Finishing { end, until } if cx.now >= until => return Some(end),
+            Phase::Ended => return None,
+            Phase::Greeting | Phase::Dialing | Phase::Up | Phase::Finishing { .. } => {}
+        }
+        if !self.client.has_greeted() && passed(self.opened, cx.policy.handshake_us) {
+            return Some(End::HandshakeTimeout);
+        }
+        if half_line(self.miner_lines.since()) || half_line(self.pool_lines.since()) {
+            return Some(End::HalfLine);
+        }
+        if self.pending.oldest_subscribe().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
+            return Some(End::PoolSilent);
+        }
+        passed(self.last_message, cx.policy.idle_us).then_some(End::Idle)
+    }
+
+    /// cgminer gives up when its configure is never answered, and some pools never answer it.
+    fn answer_configure<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        let Some(deadline) = cx.now.0.checked_sub(CONFIGURE_ANSWER_US).map(Tick) else { return };
+        while let Some(request) =
+            self.pending.take_older(deadline, |asked| matches!(asked, Asked::Configure(_)))
+        {
+            if let Asked::Configure(configure) = request.asked {
+                write::answer(
+                    &mut cx.out.to_miner,
+                    request.id.raw(),
+                    refusal_of(configure.asked).as_bytes(),
+                    b"null",
+                );
+                cx.stats.message(Direction::ToMiner, Method::Answer);
+                cx.stats.counts.configure_answered += 1;
+            }
+        }
+    }
+
+    fn forget_unanswered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        let Some(deadline) = cx.now.0.checked_sub(ANSWER_US).map(Tick) else { return };
+        while let Some(request) = self.pending.take_older(deadline, |_| true) {
+            if matches!(request.asked, Asked::Submit { .. }) {
+                cx.stats.counts.shares.unanswered += 1;
+            }
+        }
+    }
+}
+
+/// `false` for each extension that was asked for.
+fn refusal_of(asked: Extensions) -> String {
+    let names = [
+        ("version-rolling", asked.version_rolling),
+        ("minimum-difficulty", asked.minimum_difficulty),
+        ("subscribe-extranonce", asked.subscribe_extranonce),
+        ("info", asked.info),
+    ];
+    let refused: Vec<String> =
+        names.iter().filter(|(_, asked)| *asked).map(|(name, _)| format!("\"{name}\":false")).collect();
+    format!("{{{}}}", refused.join(","))
+}

@@ -1,0 +1,147 @@
+//! The work a miner has: where its shares live, how hard they are, which jobs it knows.
+
+use crate::limits::JOBS_MAX;
+use crate::message::{Notify, Submit, SubscribeResult};
+use crate::wire::Json;
+use smallvec::SmallVec;
+
+/// A job and the difficulty that its shares were asked for.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    id: u64,
+    difficulty: f64,
+}
+
+/// The work a miner has. A new difficulty or extranonce counts from the next notify.
+#[derive(Debug, Default)]
+pub struct Mining {
+    extranonce1: SmallVec<[u8; 16]>,
+    extranonce2_size: Option<u8>,
+    next_extranonce2_size: Option<u8>,
+    difficulty: f64,
+    next_difficulty: f64,
+    version_mask: u32,
+    jobs: Vec<Job>,
+}
+
+impl Mining {
+    /// The difficulty of the newest job; zero before the first.
+    #[must_use]
+    pub fn difficulty(&self) -> f64 {
+        self.difficulty
+    }
+
+    /// Bytes of extranonce2 that the newest job wants, once the pool said so.
+    #[must_use]
+    pub fn extranonce2_size(&self) -> Option<u8> {
+        self.extranonce2_size
+    }
+
+    /// Version bits that the miner may roll; zero before they were negotiated.
+    #[must_use]
+    pub fn version_mask(&self) -> u32 {
+        self.version_mask
+    }
+
+    /// How many jobs are remembered, at most [`JOBS_MAX`].
+    #[must_use]
+    pub fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether the extranonce2 of a share has a size that the pool asked for: the present one, or around a change
+    /// of extranonce the coming one.
+    #[must_use]
+    pub fn fits(&self, submit: &Submit<'_>) -> bool {
+        let digits = |size: Option<u8>| size.map(|bytes| 2 * usize::from(bytes));
+        let given = Some(submit.extranonce2.len());
+        self.extranonce2_size.is_none()
+            || digits(self.extranonce2_size) == given
+            || digits(self.next_extranonce2_size) == given
+    }
+
+    /// The difficulty that a share on this job was asked for; the present one for a job that was forgotten.
+    #[must_use]
+    pub fn difficulty_of(&self, job: Json<'_>) -> f64 {
+        let id = job_fingerprint(job);
+        self.jobs.iter().rev().find(|known| known.id == id).map_or(self.difficulty, |known| known.difficulty)
+    }
+
+    pub(crate) fn set_difficulty(&mut self, difficulty: f64) {
+        self.next_difficulty = difficulty;
+    }
+
+    pub(crate) fn set_version_mask(&mut self, mask: u32) {
+        self.version_mask = mask;
+    }
+
+    pub(crate) fn subscribed(&mut self, result: &SubscribeResult<'_>) {
+        self.extranonce1 = SmallVec::from_slice(result.extranonce1.as_bytes());
+        self.extranonce2_size = result.extranonce2_size;
+        self.next_extranonce2_size = result.extranonce2_size;
+    }
+
+    /// Whether this is the extranonce that the miner has already.
+    #[must_use]
+    pub fn has_extranonce(&self, set: &SubscribeResult<'_>) -> bool {
+        let size = set.extranonce2_size.or(self.next_extranonce2_size);
+        self.extranonce1.eq_ignore_ascii_case(set.extranonce1.as_bytes())
+            && size == self.next_extranonce2_size
+    }
+
+    pub(crate) fn set_extranonce(&mut self, set: &SubscribeResult<'_>) {
+        self.extranonce1 = SmallVec::from_slice(set.extranonce1.as_bytes());
+        if set.extranonce2_size.is_some() {
+            self.next_extranonce2_size = set.extranonce2_size;
+        }
+    }
+
+    pub(crate) fn notify(&mut self, notify: &Notify<'_>) {
+        self.difficulty = self.next_difficulty;
+        self.extranonce2_size = self.next_extranonce2_size;
+        if notify.clean_jobs {
+            self.jobs.clear();
+        }
+        if self.jobs.len() == JOBS_MAX {
+            self.jobs.remove(0);
+        }
+        self.jobs.push(Job { id: job_fingerprint(notify.job), difficulty: self.difficulty });
+    }
+}
+
+/// A job's id is a string or, from some miners, the same digits as a number.
+fn job_fingerprint(job: Json<'_>) -> u64 {
+    match (job.as_str(), job.as_i64()) {
+        (Some(text), _) => fingerprint(text.as_bytes()),
+        (None, Some(number)) => {
+            let mut digits = [0_u8; 20];
+            fingerprint(write_digits(&mut digits, number))
+        }
+        (None, None) => 0,
+    }
+}
+
+fn write_digits(buffer: &mut [u8; 20], number: i64) -> &[u8] {
+    let mut rest = number.unsigned_abs();
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    &buffer[at..]
+}
+
+/// FNV-1a: names are told apart, not protected.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

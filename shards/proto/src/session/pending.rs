@@ -1,0 +1,113 @@
+//! Requests of a miner that wait for the pool's answer, matched by id, first in first out.
+//!
+//! cpuminer sends every share with id 4, so one id may wait many times over.
+
+use crate::limits::PENDING_MAX;
+use crate::message::Configure;
+use crate::tick::Tick;
+use crate::wire::Id;
+use std::collections::VecDeque;
+
+/// What was asked, with what is needed when the answer comes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Asked {
+    Subscribe,
+    /// The worker's fingerprint.
+    Authorize(u64),
+    Submit {
+        difficulty: f64,
+    },
+    Configure(Configure),
+    /// A request of the proxy itself: its answer is not the miner's.
+    Own,
+    Other,
+}
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: Id,
+    pub(crate) at: Tick,
+    pub(crate) asked: Asked,
+}
+
+/// At most [`PENDING_MAX`] requests, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    requests: VecDeque<Request>,
+    submits: usize,
+    /// Subscribes and configures: mostly none, which spares a search per message.
+    greetings: usize,
+}
+
+impl Asked {
+    fn is_greeting(&self) -> bool {
+        matches!(self, Asked::Subscribe | Asked::Configure(_))
+    }
+}
+
+impl Pending {
+    pub(crate) fn is_full(&self) -> bool {
+        self.requests.len() >= PENDING_MAX
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Shares in flight.
+    pub(crate) fn submits(&self) -> usize {
+        self.submits
+    }
+
+    pub(crate) fn push(&mut self, id: Id, asked: Asked, at: Tick) {
+        debug_assert!(!self.is_full());
+        self.submits += usize::from(matches!(asked, Asked::Submit { .. }));
+        self.greetings += usize::from(asked.is_greeting());
+        self.requests.push_back(Request { id, at, asked });
+    }
+
+    /// Takes the oldest request that the answer with this id is for.
+    pub(crate) fn take(&mut self, id: &[u8]) -> Option<Request> {
+        let index = self.requests.iter().position(|request| request.id.means_same(id))?;
+        self.remove(index)
+    }
+
+    /// Takes the oldest request that was made at or before `deadline` and `is` such.
+    pub(crate) fn take_older(&mut self, deadline: Tick, is: impl Fn(&Asked) -> bool) -> Option<Request> {
+        let index = self.requests.iter().position(|request| request.at <= deadline && is(&request.asked))?;
+        self.remove(index)
+    }
+
+    /// When the oldest request of all was made.
+    pub(crate) fn oldest(&self) -> Option<Tick> {
+        self.requests.front().map(|request| request.at)
+    }
+
+    /// When the oldest `mining.subscribe` was sent that is not answered.
+    pub(crate) fn oldest_subscribe(&self) -> Option<Tick> {
+        self.oldest_greeting(|asked| matches!(asked, Asked::Subscribe))
+    }
+
+    /// When the oldest `mining.configure` was sent that is not answered.
+    pub(crate) fn oldest_configure(&self) -> Option<Tick> {
+        self.oldest_greeting(|asked| matches!(asked, Asked::Configure(_)))
+    }
+
+    fn oldest_greeting(&self, is: impl Fn(&Asked) -> bool) -> Option<Tick> {
+        if self.greetings == 0 {
+            return None;
+        }
+        self.requests.iter().find(|request| is(&request.asked)).map(|request| request.at)
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Request> {
+        let request = self.requests.remove(index)?;
+        self.submits -= usize::from(matches!(request.asked, Asked::Submit { .. }));
+        self.greetings -= usize::from(request.asked.is_greeting());
+        Some(request)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Pending::default();
+    }
+}

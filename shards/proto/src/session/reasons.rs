@@ -1,0 +1,187 @@
+//! Why a message was answered by the proxy, not passed on, or why a link ended. Each is a metric label.
+
+use crate::wire::ReadError;
+
+labels! {
+    /// A miner's message that the proxy answered itself with an error; the link stays.
+    pub enum Reject {
+        /// Not JSON, or nested too deeply.
+        Malformed => "malformed",
+        /// JSON, but not an object.
+        NotObject => "not_object",
+        /// A key that gives the message its meaning stands in it twice.
+        DuplicateKey => "duplicate_key",
+        /// The id is no number, string or null, or too long.
+        BadId => "bad_id",
+        /// Neither a request nor an answer.
+        NoMethod => "no_method",
+        /// Parameters of a wrong number, type or size.
+        BadParams => "bad_params",
+        /// A user name that is too long or holds control characters.
+        BadUser => "bad_user",
+        /// A method that only pools may use.
+        NotForMiners => "not_for_miners",
+        /// A share whose extranonce2 has not the size that the pool gave.
+        BadExtranonce2 => "bad_extranonce2",
+        /// A share before any worker was authorized.
+        Unauthorized => "unauthorized",
+        /// A share before a subscription.
+        NotSubscribed => "not_subscribed",
+        /// More workers than one connection may have.
+        TooManyWorkers => "too_many_workers",
+        /// More requests than may wait for an answer.
+        TooManyPending => "too_many_pending",
+        /// More messages than the rate limit allows.
+        RateLimited => "rate_limited",
+        /// Extranonce subscription is switched off for this pool.
+        ExtranonceOff => "extranonce_off",
+    }
+}
+
+impl Reject {
+    /// The code and text of the error that the miner gets.
+    #[must_use]
+    pub fn answer(self) -> (i32, &'static str) {
+        match self {
+            Reject::Malformed => (20, "Malformed JSON"),
+            Reject::NotObject => (20, "Message is not an object"),
+            Reject::DuplicateKey => (20, "Duplicate key"),
+            Reject::BadId => (20, "Invalid id"),
+            Reject::NoMethod => (20, "No method"),
+            Reject::BadParams => (20, "Invalid parameters"),
+            Reject::BadUser => (24, "Invalid user name"),
+            Reject::NotForMiners => (-3, "Method not allowed"),
+            Reject::BadExtranonce2 => (20, "Invalid extranonce2 size"),
+            Reject::Unauthorized => (24, "Unauthorized worker"),
+            Reject::NotSubscribed => (25, "Not subscribed"),
+            Reject::TooManyWorkers => (24, "Too many workers on this connection"),
+            Reject::TooManyPending => (20, "Too many requests in flight"),
+            Reject::RateLimited => (20, "Rate limit exceeded"),
+            Reject::ExtranonceOff => (20, "Not supported."),
+        }
+    }
+
+    /// Whether it speaks of a miner that does not keep to the protocol; too many of these end the link.
+    #[must_use]
+    pub fn is_protocol_error(self) -> bool {
+        match self {
+            Reject::Malformed
+            | Reject::NotObject
+            | Reject::DuplicateKey
+            | Reject::BadId
+            | Reject::NoMethod
+            | Reject::BadParams
+            | Reject::BadUser
+            | Reject::NotForMiners
+            | Reject::TooManyWorkers => true,
+            Reject::BadExtranonce2
+            | Reject::Unauthorized
+            | Reject::NotSubscribed
+            | Reject::TooManyPending
+            | Reject::RateLimited
+            | Reject::ExtranonceOff => false,
+        }
+    }
+}
+
+impl From<ReadError> for Reject {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Json => Reject::Malformed,
+            ReadError::NotObject => Reject::NotObject,
+            ReadError::DuplicateKey => Reject::DuplicateKey,
+            ReadError::Id => Reject::BadId,
+            ReadError::Method => Reject::NoMethod,
+        }
+    }
+}
+
+labels! {
+    /// A pool's message that was not passed on to the miner; the link stays.
+    pub enum Filtered {
+        /// Neither a request nor an answer.
+        NoMeaning => "no_meaning",
+        /// An answer to nothing that was asked, to something answered before, or too late.
+        Orphan => "orphan",
+        /// A notify without its 9 or 10 parameters.
+        BadNotify => "bad_notify",
+        /// A difficulty that is no finite number above zero.
+        BadDifficulty => "bad_difficulty",
+        /// An extranonce that is not hexadecimal or out of range.
+        BadExtranonce => "bad_extranonce",
+        /// A version mask that is not hexadecimal.
+        BadVersionMask => "bad_version_mask",
+        /// A set_extranonce that changes nothing, for a miner that never asked for changes.
+        SameExtranonce => "same_extranonce",
+        /// A version mask for a miner that never negotiated version rolling.
+        VersionMaskUnasked => "version_mask_unasked",
+        /// A client.reconnect to another host: the classic hijack.
+        ReconnectRefused => "reconnect_refused",
+    }
+}
+
+labels! {
+    /// Why a link ended. All but the first three are somebody's fault.
+    pub enum End {
+        /// The miner closed its connection.
+        MinerLeft => "miner_left",
+        /// The pool closed its connection.
+        PoolLeft => "pool_left",
+        /// The proxy is shutting down.
+        Drained => "drained",
+        /// The miner's connection broke.
+        MinerReset => "miner_reset",
+        /// The pool's connection broke.
+        PoolReset => "pool_reset",
+        /// No address of the pool took the connection.
+        PoolUnreachable => "pool_unreachable",
+        /// The pool did not take the connection in time.
+        PoolConnectTimeout => "pool_connect_timeout",
+        /// The pool did not answer the subscription in time.
+        PoolSilent => "pool_silent",
+        /// The pool sent something that is not JSON, or no object.
+        PoolGarbage => "pool_garbage",
+        /// The pool sent a line beyond the cap.
+        PoolLineTooLong => "pool_line_too_long",
+        /// The pool's answer to the subscription lacks an extranonce or its size, or they are out of range.
+        BadSubscribeResult => "bad_subscribe_result",
+        /// The pool changed the extranonce and the miner cannot be told.
+        ExtranonceChanged => "extranonce_changed",
+        /// The pool asked to connect again to the same place.
+        PoolReconnect => "pool_reconnect",
+        /// The pool sent more than may be held before its subscribe answer.
+        EarlyTooMuch => "early_too_much",
+        /// The first bytes were not those of a Stratum miner.
+        NotStratum => "not_stratum",
+        /// The miner sent a line beyond the cap.
+        LineTooLong => "line_too_long",
+        /// A line stayed unfinished for too long.
+        HalfLine => "half_line",
+        /// The miner did not subscribe and authorize in time.
+        HandshakeTimeout => "handshake_timeout",
+        /// Nothing was said on the link for too long.
+        Idle => "idle",
+        /// The miner sent too many malformed messages.
+        TooManyErrors => "too_many_errors",
+        /// The miner sent more than may be held before its pool link is up.
+        HeldTooMuch => "held_too_much",
+        /// One read called for more output than may be produced at once.
+        OutputFlood => "output_flood",
+        /// One side does not read what it is sent.
+        SlowReader => "slow_reader",
+        /// A bug: the handler of this link panicked.
+        Panicked => "panicked",
+        /// The proxy holds as many connections as it may.
+        OverCapacity => "over_capacity",
+        /// The proxy had no resources left to open a pool connection.
+        OutOfResources => "out_of_resources",
+    }
+}
+
+impl End {
+    /// Whether the end is a fault of somebody, not a normal leaving.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        self.index() > End::Drained.index()
+    }
+}

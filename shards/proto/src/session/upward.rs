@@ -1,0 +1,173 @@
+//! From the miner: lines are checked, pass the middleware, and go to the pool.
+
+use super::pending::Asked;
+use super::{Cx, End, Phase, Reject, Session};
+use crate::limits::{HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX};
+use crate::message::{Authorize, Method, MinerMessage, Submit};
+use crate::middleware::{Flow, Request, Stage};
+use crate::stats::Direction;
+use crate::wire::{Envelope, Parser, write};
+
+impl Session {
+    /// Takes bytes that the miner sent.
+    pub fn handle_miner_bytes<P: Stage>(&mut self, cx: &mut Cx<'_, P>, parser: &mut Parser, bytes: &[u8]) {
+        cx.stats.counts.bytes[Direction::FromMiner.index()] += bytes.len() as u64;
+        if !self.first_byte_seen && !self.check_first_byte(cx, bytes) {
+            return;
+        }
+        let mut rest = bytes;
+        while self.listens_to_miner() {
+            match self.miner_lines.next_line(&mut rest, MINER_LINE_BYTES_MAX, cx.now) {
+                Ok(Some(line)) => self.handle_miner_line(cx, parser, &line),
+                Ok(None) => break,
+                Err(_) => self.end(cx, End::LineTooLong),
+            }
+        }
+    }
+
+    /// A Stratum miner begins with an object. HTTP, TLS, RDP and others show themselves by their first byte, which
+    /// is looked at alone, since they may never send a line feed. False when there is nothing more to look at.
+    fn check_first_byte<P: Stage>(&mut self, cx: &mut Cx<'_, P>, bytes: &[u8]) -> bool {
+        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => self.first_byte_seen = true,
+            Some(_) => self.end(cx, End::NotStratum),
+            None => {}
+        }
+        self.first_byte_seen
+    }
+
+    fn handle_miner_line<P: Stage>(&mut self, cx: &mut Cx<'_, P>, parser: &mut Parser, line: &[u8]) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        self.last_message = cx.now;
+        if let Err(error) = parser.read(line, |envelope| self.handle_miner_message(cx, envelope)) {
+            cx.stats.message(Direction::FromMiner, Method::Unknown);
+            self.refuse(cx, Method::Unknown, b"null", error.into());
+        }
+        let produced = cx.out.to_miner.len().max(cx.out.to_pool.len());
+        if produced > OUT_BYTES_MAX {
+            self.end(cx, End::OutputFlood);
+        }
+    }
+
+    fn handle_miner_message<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>) {
+        let (method, message) = match MinerMessage::read(envelope) {
+            Ok(read) => read,
+            Err(reject) => {
+                let method = envelope.method.map_or(Method::Unknown, Method::of);
+                cx.stats.message(Direction::FromMiner, method);
+                return self.refuse(cx, method, envelope.id_raw(), reject);
+            }
+        };
+        let request = Request { method, message, envelope };
+        let (mut stage, pipeline) = cx.stage();
+        let flow = pipeline.on_request(&mut stage, &mut self.client, &request);
+        pipeline.on_outcome(&mut stage, &self.client, &request, flow);
+        match flow {
+            Flow::Pass => self.relay_up(cx, &request),
+            Flow::Reject(reject) => self.refuse(cx, method, envelope.id_raw(), reject),
+            Flow::Close(end) => self.end(cx, end),
+        }
+    }
+
+    fn relay_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        let (method, envelope) = (request.method, request.envelope);
+        if method.is_answered() && self.pending.is_full() {
+            return self.refuse(cx, method, envelope.id_raw(), Reject::TooManyPending);
+        }
+        let asked = match request.message {
+            MinerMessage::Submit(submit) => return self.relay_submit(cx, envelope, &submit),
+            MinerMessage::Authorize(authorize) => return self.relay_authorize(cx, envelope, &authorize),
+            MinerMessage::Subscribe(_) => {
+                self.client.subscribed = true;
+                Asked::Subscribe
+            }
+            MinerMessage::Configure(configure) => {
+                self.client.configured = Some(configure);
+                self.client.extranonce_asked |= configure.asked.subscribe_extranonce;
+                Asked::Configure(configure)
+            }
+            MinerMessage::ExtranonceSubscribe if !cx.policy.extranonce => {
+                return self.refuse(cx, method, envelope.id_raw(), Reject::ExtranonceOff);
+            }
+            MinerMessage::ExtranonceSubscribe => {
+                self.client.extranonce_asked = true;
+                Asked::Other
+            }
+            MinerMessage::Answer if self.phase != Phase::Up => {
+                return self.refuse(cx, method, envelope.id_raw(), Reject::NoMethod);
+            }
+            MinerMessage::Request(_) | MinerMessage::Answer => Asked::Other,
+        };
+        self.expect_answer(cx, request, asked);
+        self.send_up(cx, method, |out| out.extend_from_slice(envelope.line));
+    }
+
+    /// A request whose id is null may be a notification: only those that every pool answers are waited for.
+    fn expect_answer<P: Stage>(&mut self, cx: &Cx<'_, P>, request: &Request<'_>, asked: Asked) {
+        let id = request.envelope.id_owned();
+        if request.method.is_answered() && (asked != Asked::Other || !id.is_null()) {
+            self.pending.push(id, asked, cx.now);
+        }
+    }
+
+    fn relay_submit<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>, submit: &Submit<'_>) {
+        let difficulty = self.client.mining.difficulty_of(submit.job);
+        self.pending.push(envelope.id_owned(), Asked::Submit { difficulty }, cx.now);
+        cx.stats.counts.shares.forwarded += 1;
+        let policy = cx.policy;
+        self.send_up(cx, Method::Submit, |out| policy.user.write_submit(out, envelope.line, submit.user));
+    }
+
+    fn relay_authorize<P: Stage>(
+        &mut self,
+        cx: &mut Cx<'_, P>,
+        envelope: &Envelope<'_>,
+        authorize: &Authorize<'_>,
+    ) {
+        let worker = self.client.worker_asked(authorize.user.as_str().unwrap_or_default());
+        self.pending.push(envelope.id_owned(), Asked::Authorize(worker), cx.now);
+        let policy = cx.policy;
+        self.send_up(cx, Method::Authorize, |out| policy.user.write_authorize(out, envelope.line, authorize));
+    }
+
+    /// Writes one line for the pool: to its link, or to what is held until the link is up.
+    pub(super) fn send_up<P: Stage>(
+        &mut self,
+        cx: &mut Cx<'_, P>,
+        method: Method,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.phase == Phase::Up {
+            line(&mut cx.out.to_pool);
+            cx.stats.message(Direction::ToPool, method);
+            return;
+        }
+        line(&mut self.held);
+        if self.held.len() > HELD_BYTES_MAX {
+            return self.end(cx, End::HeldTooMuch);
+        }
+        cx.stats.message(Direction::ToPool, method);
+        if self.phase == Phase::Greeting && method.opens_a_session() {
+            self.phase = Phase::Dialing;
+            self.dial = true;
+        }
+    }
+
+    /// Answers the miner with an error of our own.
+    fn refuse<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, id: &[u8], reject: Reject) {
+        cx.stats.counts.rejects[reject.index()] += 1;
+        cx.stats.counts.shares.refused += u64::from(method == Method::Submit);
+        let result: &[u8] = if reject == Reject::ExtranonceOff { b"false" } else { b"null" };
+        let (code, text) = reject.answer();
+        write::answer(&mut cx.out.to_miner, id, result, write::error(code, text).as_bytes());
+        cx.stats.message(Direction::ToMiner, Method::Answer);
+        if reject.is_protocol_error() {
+            self.client.errors += 1;
+            if self.client.errors > crate::limits::PROTOCOL_ERRORS_MAX {
+                self.end(cx, End::TooManyErrors);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What one shard counted since its last report: plain integers and histograms, no atomics, no globals.
+
+use crate::message::Method;
+use crate::session::{End, Filtered, Reject};
+use crate::verdict::{RejectClass, Verdict};
+use hdrhistogram::Histogram;
+
+labels! {
+    /// Where a message was seen.
+    pub enum Direction {
+        /// Received from a miner
+        FromMiner => "from_miner",
+        /// Sent to a pool
+        ToPool => "to_pool",
+        /// Received from a pool
+        FromPool => "from_pool",
+        /// Sent to a miner
+        ToMiner => "to_miner",
+    }
+}
+
+/// The longest time a histogram tells apart, in microseconds: a minute.
+const LATENCY_US_MAX: u64 = 60_000_000;
+/// Significant digits of the histograms: two take 20 KiB each, three would take 136 KiB.
+const LATENCY_DIGITS: u8 = 2;
+
+/// What became of shares. `forwarded` = `accepted` + the sum of `rejected` + `unanswered` + those in flight.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Shares {
+    /// Sent on to the pool.
+    pub forwarded: u64,
+    /// Accepted by the pool.
+    pub accepted: u64,
+    /// Rejected by the pool, by class.
+    pub rejected: [u64; RejectClass::COUNT],
+    /// Never answered: the link ended or the answer took too long.
+    pub unanswered: u64,
+    /// Refused by the proxy, with a reason that `Stats::rejects` counts; never sent to the pool.
+    pub refused: u64,
+    /// Sum of the difficulties of accepted shares.
+    pub accepted_difficulty: f64,
+}
+
+/// Results of `mining.authorize`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Authorizations {
+    /// The pool said `true`.
+    pub accepted: u64,
+    /// The pool said anything else.
+    pub refused: u64,
+}
+
+/// Plain counters.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Messages by direction and method.
+    pub messages: [[u64; Method::COUNT]; Direction::COUNT],
+    /// Bytes by direction.
+    pub bytes: [u64; Direction::COUNT],
+    /// Messages of miners that the proxy answered itself with an error.
+    pub rejects: [u64; Reject::COUNT],
+    /// Messages of pools that were not passed on.
+    pub filtered: [u64; Filtered::COUNT],
+    /// Connections that ended, by reason.
+    pub ends: [u64; End::COUNT],
+    /// What became of shares.
+    pub shares: Shares,
+    /// Results of `mining.authorize`.
+    pub authorizations: Authorizations,
+    /// Answers to `mining.configure` that the proxy gave because the pool did not.
+    pub configure_answered: u64,
+}
+
+impl Counts {
+    fn merge(&mut self, other: &Counts) {
+        for (mine, theirs) in self.messages.iter_mut().zip(&other.messages) {
+            add(mine, theirs);
+        }
+        add(&mut self.bytes, &other.bytes);
+        add(&mut self.rejects, &other.rejects);
+        add(&mut self.filtered, &other.filtered);
+        add(&mut self.ends, &other.ends);
+        self.shares.forwarded += other.shares.forwarded;
+        self.shares.accepted += other.shares.accepted;
+        add(&mut self.shares.rejected, &other.shares.rejected);
+        self.shares.unanswered += other.shares.unanswered;
+        self.shares.refused += other.shares.refused;
+        self.shares.accepted_difficulty += other.shares.accepted_difficulty;
+        self.authorizations.accepted += other.authorizations.accepted;
+        self.authorizations.refused += other.authorizations.refused;
+        self.configure_answered += other.configure_answered;
+    }
+}
+
+/// Counters and histograms of one shard. `merge` and `clear` are all that is done with them, besides counting.
+#[derive(Debug, Clone)]
+pub struct Stats {
+    /// Plain counters.
+    pub counts: Counts,
+    /// Microseconds from a share's sending to its answer.
+    pub submit_us: Histogram<u64>,
+    /// Microseconds that opening a pool connection took.
+    pub connect_us: Histogram<u64>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats { counts: Counts::default(), submit_us: latency_histogram(), connect_us: latency_histogram() }
+    }
+}
+
+#[allow(clippy::expect_used, reason = "the bounds are constants")]
+fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS).expect("bounds that the histogram allows")
+}
+
+impl Stats {
+    /// Counts a message.
+    pub fn message(&mut self, direction: Direction, method: Method) {
+        self.counts.messages[direction.index()][method.index()] += 1;
+    }
+
+    /// Counts a pool's verdict on a share of this difficulty that waited this long.
+    pub fn verdict(&mut self, verdict: Verdict, difficulty: f64, waited_us: u64) {
+        self.submit_us.saturating_record(waited_us.clamp(1, LATENCY_US_MAX));
+        match verdict {
+            Verdict::Accepted => {
+                self.counts.shares.accepted += 1;
+                self.counts.shares.accepted_difficulty += difficulty;
+            }
+            Verdict::Rejected(class) => self.counts.shares.rejected[class.index()] += 1,
+        }
+    }
+
+    /// Counts a pool connection that took this long to open.
+    pub fn connected(&mut self, took_us: u64) {
+        self.connect_us.saturating_record(took_us.clamp(1, LATENCY_US_MAX));
+    }
+
+    /// Adds all that `other` counted.
+    pub fn merge(&mut self, other: &Stats) {
+        self.counts.merge(&other.counts);
+        // Both were made with the same bounds: adding cannot fail, and a failure would lose a figure, not a share.
+        let added = (self.submit_us.add(&other.submit_us), self.connect_us.add(&other.connect_us));
+        debug_assert!(added.0.is_ok() && added.1.is_ok());
+    }
+
+    /// Sets everything to zero and keeps the memory.
+    pub fn clear(&mut self) {
+        self.counts = Counts::default();
+        self.submit_us.clear();
+        self.connect_us.clear();
+    }
+}
+
+fn add<const N: usize>(mine: &mut [u64; N], theirs: &[u64; N]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}

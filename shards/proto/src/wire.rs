@@ -1,0 +1,10 @@
+//! Bytes to lines, lines to JSON, JSON to lines. Nothing here knows what a message means.
+
+pub mod frame;
+pub mod id;
+pub mod read;
+pub mod write;
+
+pub use frame::{Carry, LineTooLong};
+pub use id::Id;
+pub use read::{Envelope, Json, JsonKind, Parser, ReadError, Span};
