@@ -1,0 +1,23 @@
+//! The shard: one loop per core inside a glommio executor, which owns its miners and their pool sockets.
+//!
+//! This crate refuses to read files, environment and signals, and to resolve names: what it needs comes in a
+//! [`ShardPlan`], and what it counts goes out through a [`Mailbox`](mailbox). Shards share nothing and take no lock.
+
+mod buffers;
+mod clock;
+pub mod cores;
+mod dial;
+mod link;
+mod listener;
+mod mailbox;
+mod plan;
+mod poller;
+pub mod preflight;
+mod shard;
+mod timers;
+
+pub use clock::Clock;
+pub use listener::{ListenError, bind_all};
+pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
+pub use plan::{ShardPlan, ShardSpec, limits};
+pub use shard::{ShardError, ShardHandle, Start, spawn};

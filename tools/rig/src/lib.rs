@@ -1,0 +1,18 @@
+//! A simulated pool and a swarm of simulated miners: the load generator of `bench`, the embedded pool of `demo`, and both
+//! ends of the end-to-end tests.
+//!
+//! The crate refuses to use the proxy's own parser: a fault in it must not be able to hide itself.
+
+mod miner;
+mod net;
+mod pool;
+mod seed;
+mod swarm;
+mod wire;
+
+pub use miner::{Greeting, Miner, Submit};
+pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};
+pub use swarm::{
+    IdStyle, Load, Pacing, Percentiles, Phase, Progress, Quirks, ShareCounts, SwarmConfig, SwarmError,
+    SwarmReport, run,
+};

@@ -39,6 +39,11 @@ impl Session {
         self.finish(cx, End::MinerLeft, cx.now + LINGER_US);
     }
 
+    /// The miner's connection broke. Nothing can reach it; answers to its last shares are still waited for and counted.
+    pub fn handle_miner_reset<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        self.finish(cx, End::MinerReset, cx.now + LINGER_US);
+    }
+
     /// The caller ends this link for a reason of its own, such as a broken socket.
     pub fn handle_failure<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {
         self.end(cx, end);

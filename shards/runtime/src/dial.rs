@@ -1,0 +1,67 @@
+//! Opens pool connections without waiting for them. Names were resolved elsewhere.
+
+use loka_proto::{PoolLoss, Tick};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use socket2::SockRef;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// How long a silent peer is left alone before the kernel asks whether it is still there.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+/// How long the kernel asks in vain.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One pool connection on its way.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    /// Which of the pool's addresses is being tried.
+    pub(crate) attempt: usize,
+    /// When the first was.
+    pub(crate) since: Tick,
+    /// When this attempt is given up.
+    pub(crate) due: Tick,
+}
+
+/// Sends small messages at once and notices dead peers. Failing to set one of these costs comfort, not correctness.
+pub(crate) fn tune(socket: impl AsFd) {
+    let fd = socket.as_fd();
+    let socket = SockRef::from(&fd);
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
+/// Starts a connection. The socket becomes writable when it is open or has failed.
+pub(crate) fn start(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    tune(&socket);
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a socket that became writable is open.
+pub(crate) fn finish(socket: impl AsFd) -> io::Result<()> {
+    rustix::net::sockopt::socket_error(socket)??;
+    Ok(())
+}
+
+/// What a failed attempt means for the miner.
+pub(crate) fn loss_of(error: &io::Error) -> PoolLoss {
+    let code = error.raw_os_error().unwrap_or(0);
+    let resources = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    if resources.iter().any(|errno| errno.raw_os_error() == code) {
+        PoolLoss::NoResources
+    } else {
+        PoolLoss::Unreachable
+    }
+}

@@ -1,0 +1,225 @@
+//! One miner and its pool connection: two sockets, two queues, one session. A plain struct in the shard's slab.
+
+use crate::buffers::{Queue, Spares};
+use crate::dial::Dial;
+use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
+use crate::poller::Interest;
+use loka_proto::{Policy, Session, Tick};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// One socket of a link, with the bytes that it did not take yet.
+#[derive(Debug, Default)]
+pub(crate) struct Side {
+    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) queue: Queue,
+    /// What the poller watches it for now.
+    pub(crate) watched: Interest,
+    /// The peer will send nothing more.
+    pub(crate) eof: bool,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    Bytes(usize),
+    Nothing,
+    Eof,
+    Broken,
+}
+
+impl Side {
+    pub(crate) fn new(socket: OwnedFd, watched: Interest) -> Side {
+        Side { socket: Some(socket), watched, ..Side::default() }
+    }
+
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Read {
+        let Some(socket) = &self.socket else { return Read::Nothing };
+        match rustix::net::recv(socket, scratch, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => {
+                self.eof = true;
+                Read::Eof
+            }
+            Ok((_, count)) => Read::Bytes(count),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Read::Nothing,
+            Err(_) => Read::Broken,
+        }
+    }
+
+    /// Sends `bytes` behind what waits already, as far as the socket takes them now; the rest waits.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub(crate) fn send(&mut self, spares: &mut Spares, bytes: &[u8], now: Tick) -> io::Result<()> {
+        if bytes.is_empty() || self.socket.is_none() {
+            return Ok(());
+        }
+        let taken = if self.queue.is_empty() { self.send_now(bytes)? } else { 0 };
+        if taken < bytes.len() {
+            self.queue.push(spares, &bytes[taken..], now);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the socket takes it now.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub(crate) fn flush(&mut self, spares: &mut Spares, now: Tick) -> io::Result<()> {
+        if !self.queue.is_empty() {
+            let taken = self.send_now(self.queue.waiting())?;
+            if taken > 0 {
+                self.queue.advance(spares, taken, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(socket) = &self.socket else { return Ok(bytes.len()) };
+        match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => Ok(count),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub(crate) fn finish_sending(&self) {
+        if let Some(socket) = &self.socket {
+            // A peer that is gone already needs not be told.
+            let _ = rustix::net::shutdown(socket, Shutdown::Write);
+        }
+    }
+
+    /// Closes the socket, which also takes it out of the poller's set.
+    pub(crate) fn close(&mut self, spares: &mut Spares) {
+        self.socket = None;
+        self.queue.clear(spares);
+    }
+}
+
+/// How far the closing of a link has come. Its session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The miner's last bytes are still to be sent.
+    Flushing,
+    /// All was sent; what the miner still says is read and forgotten, because closing a socket with unread bytes would
+    /// throw away what the miner has not read yet.
+    Lingering { until: Tick },
+}
+
+/// One miner and its pool connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) session: Session,
+    pub(crate) miner: Side,
+    pub(crate) pool: Side,
+    pub(crate) dial: Option<Box<Dial>>,
+    pub(crate) closing: Option<Closing>,
+    /// The wheel's tick that its valid timer fires at; zero for none.
+    pub(crate) armed: u64,
+    /// Nothing is left to do: the slab drops it at the end of the turn.
+    pub(crate) gone: bool,
+    /// It has been noticed that one side does not keep up.
+    pub(crate) paused: bool,
+}
+
+impl Link {
+    pub(crate) fn new(session: Session, miner: OwnedFd) -> Link {
+        Link {
+            session,
+            miner: Side::new(miner, Interest::READ),
+            pool: Side::default(),
+            dial: None,
+            closing: None,
+            armed: 0,
+            gone: false,
+            paused: false,
+        }
+    }
+
+    /// Whether one side's bytes pile up so that the other is not read.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.miner.queue.len() >= QUEUE_HIGH_BYTES || self.pool.queue.len() >= QUEUE_HIGH_BYTES
+    }
+
+    /// What the miner's socket is to be watched for.
+    pub(crate) fn miner_interest(&self) -> Interest {
+        let listens = match self.closing {
+            Some(_) => true,
+            None => self.session.listens_to_miner() && !self.is_congested(),
+        };
+        Interest { read: listens && !self.miner.eof, write: !self.miner.queue.is_empty() }
+    }
+
+    /// What the pool's socket is to be watched for.
+    pub(crate) fn pool_interest(&self) -> Interest {
+        if self.dial.is_some() {
+            return Interest::WRITE;
+        }
+        let listens = self.closing.is_none() && !self.pool.eof && self.miner.queue.len() < QUEUE_HIGH_BYTES;
+        Interest { read: listens, write: !self.pool.queue.is_empty() }
+    }
+
+    /// When somebody must look at this link, if nothing else happens before.
+    pub(crate) fn deadline(&self, policy: &Policy) -> Tick {
+        let stalled = |side: &Side| side.queue.stalled_since().map_or(Tick::NEVER, |since| since + STALL_US);
+        let mut due = self.session.poll_timeout(policy).unwrap_or(Tick::NEVER);
+        due = due.min(stalled(&self.miner)).min(stalled(&self.pool));
+        if let Some(dial) = &self.dial {
+            due = due.min(dial.due);
+        }
+        if let Some(Closing::Lingering { until }) = self.closing {
+            due = due.min(until);
+        }
+        due
+    }
+
+    /// Whether a side has taken nothing of what waits for it for too long.
+    pub(crate) fn is_stalled(&self, now: Tick) -> bool {
+        let stalled = |side: &Side| side.queue.stalled_since().is_some_and(|since| now >= since + STALL_US);
+        stalled(&self.miner) || stalled(&self.pool)
+    }
+
+    /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
+    pub(crate) fn begin_closing(&mut self, spares: &mut Spares, now: Tick) {
+        self.pool.close(spares);
+        self.dial = None;
+        if self.closing.is_none() {
+            self.closing = Some(Closing::Flushing);
+        }
+        self.go_on_closing(spares, now);
+    }
+
+    /// Takes the closing as far as it goes now.
+    pub(crate) fn go_on_closing(&mut self, spares: &mut Spares, now: Tick) {
+        if self.closing == Some(Closing::Flushing) && self.miner.queue.is_empty() {
+            self.miner.finish_sending();
+            self.closing = Some(Closing::Lingering { until: now + CLOSE_LINGER_US });
+        }
+        if let Some(Closing::Lingering { until }) = self.closing
+            && (self.miner.eof || now >= until) {
+                self.drop_miner(spares);
+            }
+    }
+
+    /// Closes the miner's socket without ado.
+    pub(crate) fn drop_miner(&mut self, spares: &mut Spares) {
+        self.miner.close(spares);
+        self.pool.close(spares);
+        self.gone = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle miner costs this struct and two kernel sockets; a field that makes it much larger shows here.
+    #[test]
+    fn a_link_stays_small() {
+        assert!(size_of::<Link>() <= 1024, "{} bytes, of which the session {}", size_of::<Link>(), size_of::<Session>());
+    }
+}

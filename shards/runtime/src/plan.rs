@@ -1,0 +1,69 @@
+//! What a shard is told to do. Made by the control plane; a shard only reads it.
+
+use loka_proto::Policy;
+use std::net::SocketAddr;
+
+/// Bounds of the shell, with the relations between neighbours.
+pub mod limits {
+    /// Bytes one read may take from a socket: the budget of a link per turn.
+    pub const READ_BYTES: usize = 64 * 1024;
+    /// Bytes waiting for one side at which the other side is no longer read.
+    pub const QUEUE_HIGH_BYTES: usize = 64 * 1024;
+    /// Most bytes that can wait for one side: the mark above and the output of one more call.
+    pub const QUEUE_BYTES_MAX: usize =
+        QUEUE_HIGH_BYTES + loka_proto::limits::OUT_BYTES_MAX + super::LINE_BYTES_MAX;
+    /// Microseconds a side may take nothing of what waits for it before its link is closed.
+    pub const STALL_US: u64 = 30_000_000;
+    /// Microseconds a closed miner gets to read its last bytes and close too.
+    pub const CLOSE_LINGER_US: u64 = 1_000_000;
+    /// Sockets that are handled before the other work of a turn gets its chance.
+    pub const EVENTS_PER_TURN: usize = 512;
+    /// Connections accepted per listener and turn.
+    pub const ACCEPTS_PER_TURN: usize = 64;
+    /// Microseconds between two ticks: commands, timers, reports.
+    pub const TICK_US: u64 = 100_000;
+    /// Microseconds between two reports: each looks at every link once.
+    pub const REPORT_US: u64 = 500_000;
+    /// Connections of one shard; glommio counts some references in 16 bits, and one core has enough with these.
+    pub const CONNECTIONS_PER_SHARD_MAX: usize = 30_000;
+    /// The kernel's queue of connections that wait to be accepted.
+    pub const BACKLOG: i32 = 4096;
+    /// Commands that may wait for a shard.
+    pub const COMMANDS_MAX: usize = 16;
+    /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
+    pub const WHEEL_TICKS: u64 = 1024;
+
+    const _: () = {
+        assert!(QUEUE_HIGH_BYTES <= loka_proto::limits::OUT_BYTES_MAX);
+        assert!(READ_BYTES >= loka_proto::limits::POOL_LINE_BYTES_MAX);
+        assert!(CLOSE_LINGER_US < STALL_US && TICK_US < CLOSE_LINGER_US);
+        assert!(CONNECTIONS_PER_SHARD_MAX <= i16::MAX as usize);
+        assert!(WHEEL_TICKS.is_power_of_two());
+    };
+}
+
+const LINE_BYTES_MAX: usize = loka_proto::limits::POOL_LINE_BYTES_MAX;
+
+/// Which shard, and where it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardSpec {
+    /// Its number, from zero.
+    pub index: usize,
+    /// The CPU it is pinned to.
+    pub cpu: usize,
+}
+
+/// What a shard does.
+#[derive(Debug, Clone)]
+pub struct ShardPlan {
+    /// Addresses of the pool, in the order they are tried.
+    pub pool_addresses: Vec<SocketAddr>,
+    /// What holds for every session.
+    pub policy: Policy,
+    /// Microseconds an attempt to reach the pool may take.
+    pub connect_us: u64,
+    /// Miners this shard may hold, at most [`limits::CONNECTIONS_PER_SHARD_MAX`].
+    pub connections_max: usize,
+    /// Spare buffers that the shard keeps for queues.
+    pub spare_buffers: usize,
+}

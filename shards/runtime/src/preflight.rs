@@ -1,0 +1,181 @@
+//! Asks the kernel for what the shards need before any of them starts, and tells the true cause and the fix where it
+//! is not to be had. glommio itself blames an old kernel for every refusal, and panics.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+use thiserror::Error;
+
+/// glommio refuses to start with less locked memory than this, whatever its rings take.
+const MEMLOCK_FLOOR: u64 = 512 * 1024;
+/// Locked memory of one shard: three rings of 128 entries and three registered buffers of 64 KiB.
+const MEMLOCK_PER_SHARD: u64 = 3 * 16 * 1024 + 3 * 64 * 1024;
+/// Descriptors besides those of links: rings, epoll sets, timers, listeners, logs, the admin port and its clients.
+const FILES_RESERVED: u64 = 64;
+/// Descriptors of one shard: three rings, an event descriptor, an epoll set, a timer, a reserve, its listeners.
+const FILES_PER_SHARD: u64 = 12;
+/// Fewer links than this per shard are of no use to anybody.
+const LINKS_PER_SHARD_MIN: u64 = 16;
+
+/// Why the shards cannot run here.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PreflightError {
+    /// Another policy than the kernel's forbids io_uring.
+    #[error("io_uring is forbidden to this process (EPERM): {cause}\n  fix: {fix}")]
+    Forbidden {
+        /// Who forbids it.
+        cause: &'static str,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// The kernel has no io_uring.
+    #[error(
+        "this kernel has no io_uring (ENOSYS)\n  fix: run Linux 5.8 or newer, built with CONFIG_IO_URING; some sandboxes answer ENOSYS too"
+    )]
+    Missing,
+    /// Too little memory may be locked.
+    #[error(
+        "locked memory (memlock) is limited to {limit} KiB and {shards} shard(s) need {need} KiB\n  fix: LimitMEMLOCK=infinity in the systemd unit, or `ulimit -l unlimited`, or fewer shards"
+    )]
+    Memlock {
+        /// The hard limit, in KiB.
+        limit: u64,
+        /// What the shards need, in KiB.
+        need: u64,
+        /// How many shards.
+        shards: usize,
+    },
+    /// Locked memory is used up, although the limit would be enough.
+    #[error(
+        "the kernel has no locked memory left for io_uring (ENOMEM); it counts all processes of this user together\n  fix: LimitMEMLOCK=infinity, or end what else of this user uses it"
+    )]
+    NoMemory,
+    /// Too few files may be open.
+    #[error(
+        "open files are limited to {limit}, which leaves no room for miners: {need} are needed at least\n  fix: LimitNOFILE=1048576 in the systemd unit, or `ulimit -n 1048576`"
+    )]
+    Files {
+        /// The hard limit.
+        limit: u64,
+        /// The least that is of use.
+        need: u64,
+    },
+    /// Something else.
+    #[error("io_uring cannot be set up: {0}")]
+    Other(String),
+}
+
+/// What the preflight found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preflight {
+    /// Miners that all shards together may hold: half of the descriptors, after what else needs them.
+    pub connections_max: u64,
+    /// The limit of open files, after it was raised as far as it goes.
+    pub open_files: u64,
+}
+
+/// Raises the soft limits of locked memory and open files, then tries what a shard does.
+///
+/// # Errors
+/// [`PreflightError`] with the cause and the fix.
+pub fn check(shards: usize) -> Result<Preflight, PreflightError> {
+    raise(Resource::Memlock);
+    raise(Resource::Nofile);
+    try_io_uring()?;
+    check_memlock(shards, getrlimit(Resource::Memlock))?;
+    check_files(shards, getrlimit(Resource::Nofile))
+}
+
+/// The soft limit may be raised to the hard one by anybody. A refusal shows in the checks that follow.
+fn raise(resource: Resource) {
+    let limit = getrlimit(resource);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+fn check_memlock(shards: usize, limit: Rlimit) -> Result<(), PreflightError> {
+    let need = (shards as u64 * MEMLOCK_PER_SHARD).max(MEMLOCK_FLOOR);
+    match limit.current {
+        Some(bytes) if bytes < need => {
+            Err(PreflightError::Memlock { limit: bytes / 1024, need: need / 1024, shards })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_files(shards: usize, limit: Rlimit) -> Result<Preflight, PreflightError> {
+    let shards = shards as u64;
+    let open_files = limit.current.unwrap_or(u64::MAX);
+    let reserved = FILES_RESERVED + shards * FILES_PER_SHARD;
+    let need = reserved + 2 * shards * LINKS_PER_SHARD_MIN;
+    if open_files < need {
+        return Err(PreflightError::Files { limit: open_files, need });
+    }
+    Ok(Preflight { connections_max: (open_files - reserved) / 2, open_files })
+}
+
+/// Sets up a ring as glommio will, and closes it.
+fn try_io_uring() -> Result<(), PreflightError> {
+    const ENTRIES: libc::c_uint = 8;
+    // `struct io_uring_params` is 120 bytes; all zero asks for nothing special.
+    let mut params = [0_u64; 15];
+    // SAFETY: the call reads and writes only the parameter block, which is large enough and lives across it.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, params.as_mut_ptr()) };
+    if ring >= 0 {
+        // SAFETY: the descriptor was just made by the kernel for us and nobody else has it.
+        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd_of(ring)) });
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => who_forbids(),
+        Some(libc::ENOSYS) => PreflightError::Missing,
+        Some(libc::ENOMEM) => PreflightError::NoMemory,
+        Some(_) | None => PreflightError::Other(error.to_string()),
+    })
+}
+
+/// Descriptors are small numbers.
+fn fd_of(value: libc::c_long) -> std::os::fd::RawFd {
+    std::os::fd::RawFd::try_from(value).unwrap_or(-1)
+}
+
+/// The kernel says EPERM for its sysctl and for a seccomp filter alike; the sysctl can be read.
+fn who_forbids() -> PreflightError {
+    let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match sysctl.trim() {
+        "1" => PreflightError::Forbidden {
+            cause: "the sysctl kernel.io_uring_disabled is 1",
+            fix: "sysctl -w kernel.io_uring_disabled=0, or put the user into the group of kernel.io_uring_group",
+        },
+        "2" => PreflightError::Forbidden {
+            cause: "the sysctl kernel.io_uring_disabled is 2",
+            fix: "sysctl -w kernel.io_uring_disabled=0",
+        },
+        _ => PreflightError::Forbidden {
+            cause: "a seccomp filter denies it, as the default profiles of Docker and containerd do",
+            fix: "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, or run on the host under systemd",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(value: u64) -> Rlimit {
+        Rlimit { current: Some(value), maximum: Some(value) }
+    }
+
+    #[test]
+    fn limits_are_judged_by_the_number_of_shards() {
+        assert!(check_memlock(2, limit(512 * 1024)).is_ok());
+        assert_eq!(
+            check_memlock(4, limit(512 * 1024)),
+            Err(PreflightError::Memlock { limit: 512, need: 960, shards: 4 })
+        );
+        assert!(check_memlock(64, Rlimit { current: None, maximum: None }).is_ok());
+        assert_eq!(check_files(1, limit(1076)).unwrap().connections_max, 500);
+        assert_eq!(check_files(2, limit(64)), Err(PreflightError::Files { limit: 64, need: 152 }));
+    }
+}

@@ -1,0 +1,240 @@
+//! The loop of one core. It owns every link of the core and is the only place where the flows of bytes, of intent and
+//! of numbers meet.
+//!
+//! A turn, in this order, each part with its budget: sockets that are ready, then on the tick commands, timers and the
+//! report, then new connections.
+
+mod links;
+mod turn;
+
+use crate::buffers::Spares;
+use crate::clock::Clock;
+use crate::link::Link;
+use crate::listener;
+use crate::mailbox::{Report, ShardEnd};
+use crate::plan::limits::{EVENTS_PER_TURN, READ_BYTES, TICK_US};
+use crate::plan::{ShardPlan, ShardSpec};
+use crate::poller::{Interest, Poller, Ready};
+use crate::timers::{Timer, Wheel};
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
+use loka_proto::middleware::Stage;
+use loka_proto::{Out, Parser, Tick};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use slab::Slab;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Entries of glommio's rings: the shard polls a single descriptor through them.
+const RING_DEPTH: usize = 128;
+/// How often glommio looks at its rings while a task runs.
+const PREEMPT: Duration = Duration::from_millis(1);
+
+/// Why a shard ended other than by a drain.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// The executor could not be started, or its thread panicked.
+    #[error("executor: {0}")]
+    Executor(String),
+    /// A descriptor that the loop stands on failed.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was done.
+        what: &'static str,
+        /// The system's error.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl<T> From<GlommioError<T>> for ShardError {
+    fn from(error: GlommioError<T>) -> Self {
+        ShardError::Executor(error.to_string())
+    }
+}
+
+/// A running shard.
+pub struct ShardHandle(ExecutorJoinHandle<Result<(), ShardError>>);
+
+impl std::fmt::Debug for ShardHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ShardHandle").field(&self.0.thread().name()).finish()
+    }
+}
+
+impl ShardHandle {
+    /// Waits until the shard ends: after a drain, or because it cannot go on.
+    ///
+    /// # Errors
+    /// [`ShardError`], also when its thread panicked.
+    pub fn join(self) -> Result<(), ShardError> {
+        self.0.join()?
+    }
+}
+
+/// What a shard starts with.
+#[derive(Debug)]
+pub struct Start<P> {
+    /// Which shard it is, and its CPU.
+    pub spec: ShardSpec,
+    /// What it does.
+    pub plan: ShardPlan,
+    /// Its listening sockets.
+    pub listeners: Vec<OwnedFd>,
+    /// Its middleware.
+    pub pipeline: P,
+    /// Where its reports go and its commands come from.
+    pub mailbox: ShardEnd,
+    /// The box it begins with.
+    pub report: Box<Report>,
+}
+
+/// Starts a shard on its CPU.
+///
+/// # Errors
+/// [`ShardError::Executor`] when the thread cannot be made; all that goes wrong in it is told by [`ShardHandle::join`].
+pub fn spawn<P: Stage + Send + 'static>(start: Start<P>) -> Result<ShardHandle, ShardError> {
+    let name = format!("shard{}", start.spec.index);
+    let handle = LocalExecutorBuilder::new(Placement::Fixed(start.spec.cpu))
+        .io_memory(0)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT)
+        .name(&name)
+        .spawn(move || async move { Shard::new(start)?.run().await })?;
+    Ok(ShardHandle(handle))
+}
+
+/// What a ready socket belongs to, packed into the poller's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Tick,
+    Listener(usize),
+    Miner(usize),
+    Pool(usize),
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        let (kind, index) = match self {
+            Token::Tick => (0, 0),
+            Token::Listener(index) => (1, index),
+            Token::Miner(key) => (2, key),
+            Token::Pool(key) => (3, key),
+        };
+        (index as u64) << 2 | kind
+    }
+
+    fn unpack(token: u64) -> Token {
+        let index = usize::try_from(token >> 2).unwrap_or(usize::MAX);
+        match token & 3 {
+            0 => Token::Tick,
+            1 => Token::Listener(index),
+            2 => Token::Miner(index),
+            _ => Token::Pool(index),
+        }
+    }
+}
+
+/// Everything that one core owns.
+struct Shard<P> {
+    plan: ShardPlan,
+    pipeline: P,
+    mailbox: ShardEnd,
+    report: Box<Report>,
+    poller: Poller,
+    tick: OwnedFd,
+    listeners: Vec<OwnedFd>,
+    /// Given up to accept and close a connection when no other descriptor is left.
+    reserve: Option<File>,
+    /// Until then nothing is accepted, because descriptors or memory were used up.
+    accept_again: Option<Tick>,
+    links: Slab<Link>,
+    gone: Vec<usize>,
+    wheel: Wheel,
+    spares: Spares,
+    scratch: Box<[u8]>,
+    out: Out,
+    parser: Parser,
+    clock: Clock,
+    now: Tick,
+    last_report: Tick,
+    next_client: u64,
+    /// Set by a drain: when what is left is closed.
+    drain_until: Option<Tick>,
+}
+
+impl<P: Stage> Shard<P> {
+    fn new(start: Start<P>) -> Result<Shard<P>, ShardError> {
+        let Start { spec: _, plan, listeners, pipeline, mailbox, report } = start;
+        let clock = Clock::start();
+        let now = clock.now();
+        let poller = Poller::new(EVENTS_PER_TURN).map_err(io_error("epoll"))?;
+        let tick = start_ticking().map_err(io_error("timer"))?;
+        poller.add(&tick, Token::Tick.pack(), Interest::READ).map_err(io_error("watch the timer"))?;
+        for (index, socket) in listeners.iter().enumerate() {
+            let token = Token::Listener(index).pack();
+            poller.add(socket, token, Interest::READ).map_err(io_error("watch the listener"))?;
+            if let Some(address) = listener::address_of(socket) {
+                tracing::debug!(shard = report.shard, %address, "listening");
+            }
+        }
+        Ok(Shard {
+            spares: Spares::new(plan.spare_buffers),
+            plan,
+            pipeline,
+            mailbox,
+            report,
+            poller,
+            tick,
+            listeners,
+            reserve: open_reserve(),
+            accept_again: None,
+            links: Slab::new(),
+            gone: Vec::new(),
+            wheel: Wheel::new(now),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            out: Out::default(),
+            parser: Parser::default(),
+            clock,
+            now,
+            last_report: now,
+            next_client: 0,
+            drain_until: None,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), ShardError> {
+        let mut ready: Vec<Ready> = Vec::with_capacity(EVENTS_PER_TURN);
+        let mut fired: Vec<Timer> = Vec::new();
+        while !(self.drain_until.is_some() && self.links.is_empty()) {
+            self.poller.ready().await;
+            self.poller.take(&mut ready).map_err(io_error("epoll_wait"))?;
+            self.turn(&ready, &mut fired);
+        }
+        self.finish_report();
+        self.mailbox.send_last(self.report);
+        Ok(())
+    }
+}
+
+fn io_error(what: &'static str) -> impl Fn(io::Error) -> ShardError {
+    move |cause| ShardError::Io { what, cause }
+}
+
+/// A timer descriptor that is ready on every tick: the one clock of the loop, so that nothing is ever re-armed.
+fn start_ticking() -> io::Result<OwnedFd> {
+    let timer = rustix::time::timerfd_create(
+        TimerfdClockId::Monotonic,
+        TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+    )?;
+    let every = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TICK_US * 1000).unwrap_or(i64::MAX) };
+    let setting = Itimerspec { it_interval: every, it_value: every };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
+    Ok(timer)
+}
+
+fn open_reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}

@@ -1,0 +1,208 @@
+//! One turn of the loop: what is ready, the tick, new connections, and what is left behind.
+
+use super::{Shard, Token, open_reserve};
+use crate::dial;
+use crate::link::Link;
+use crate::listener;
+use crate::mailbox::Command;
+use crate::plan::limits::{ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, REPORT_US, TICK_US};
+use crate::poller::{Interest, Ready};
+use crate::timers::Timer;
+use loka_proto::middleware::Stage;
+use loka_proto::{ClientId, End, Session};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Microseconds that nothing is accepted after descriptors ran out.
+const ACCEPT_PAUSE_US: u64 = TICK_US;
+
+impl<P: Stage> Shard<P> {
+    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<Timer>) {
+        self.now = self.clock.now();
+        let began = self.now;
+        let (mut ticked, mut knocked) = (false, false);
+        for event in ready {
+            match Token::unpack(event.token) {
+                Token::Tick => ticked = true,
+                Token::Listener(_) => knocked = true,
+                Token::Miner(key) => self.guarded(key, |shard| shard.miner_ready(key, *event)),
+                Token::Pool(key) => self.guarded(key, |shard| shard.pool_ready(key, *event)),
+            }
+        }
+        self.reap();
+        if ticked {
+            self.tick(fired);
+        }
+        if knocked {
+            self.accept_all();
+        }
+        self.report.shell.turns += 1;
+        self.report.shell.busy_us += self.clock.now() - began;
+    }
+
+    /// Runs the handler of one link. A bug in it closes that link and nothing else.
+    pub(super) fn guarded(&mut self, key: usize, handler: impl FnOnce(&mut Self)) {
+        if !self.links.contains(key) {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| handler(self))).is_err() {
+            self.after_panic(key);
+        }
+    }
+
+    fn after_panic(&mut self, key: usize) {
+        self.out.clear();
+        let Some(link) = self.links.get_mut(key) else { return };
+        if !link.session.is_over() {
+            let counts = &mut self.report.stats.counts;
+            counts.ends[End::Panicked.index()] += 1;
+            counts.shares.unanswered += link.session.shares_in_flight() as u64;
+            let client = link.session.client();
+            // The stage that panicked may do so again; then there is nothing left to tell it.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.pipeline.on_close(client)));
+        }
+        if !link.gone {
+            link.drop_miner(&mut self.spares);
+            self.gone.push(key);
+        }
+    }
+
+    /// Frees the slots of links that are gone. Only now, so that no event of this turn meets a new link in an old slot.
+    fn reap(&mut self) {
+        while let Some(key) = self.gone.pop() {
+            // A link may have been noted twice; its slot cannot have been taken again before this.
+            let _ = self.links.try_remove(key);
+        }
+    }
+
+    fn tick(&mut self, fired: &mut Vec<Timer>) {
+        let mut expirations = [0_u8; 8];
+        let _ = rustix::io::read(&self.tick, &mut expirations);
+        while let Some(command) = self.mailbox.next_command() {
+            self.obey(command);
+        }
+        self.wheel.advance(self.now, fired);
+        for timer in fired.drain(..) {
+            self.guarded(timer.key, |shard| shard.timer_fired(timer));
+        }
+        if self.drain_until.is_some_and(|until| self.now >= until + CLOSE_LINGER_US) {
+            self.close_what_is_left();
+        }
+        self.reap();
+        if self.accept_again.is_some_and(|again| self.now >= again) {
+            self.accept_again = None;
+            self.watch_listeners(Interest::READ);
+        }
+        if self.now - self.last_report >= REPORT_US && self.mailbox.can_exchange() {
+            self.finish_report();
+            self.mailbox.exchange(&mut self.report);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::PoolAddresses(addresses) => self.plan.pool_addresses = addresses.to_vec(),
+            Command::Drain { within_us } => self.drain(within_us),
+        }
+    }
+
+    fn drain(&mut self, within_us: u64) {
+        let until = self.now + within_us;
+        let until = self.drain_until.map_or(until, |before| before.min(until));
+        self.drain_until = Some(until);
+        self.listeners.clear();
+        let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.guarded(key, |shard| shard.drain_link(key, until));
+        }
+    }
+
+    fn close_what_is_left(&mut self) {
+        let Shard { links, spares, gone, .. } = self;
+        for (key, link) in links.iter_mut().filter(|(_, link)| !link.gone) {
+            link.drop_miner(spares);
+            gone.push(key);
+        }
+    }
+
+    /// Sets what this report says about the present.
+    pub(super) fn finish_report(&mut self) {
+        let shell = &mut self.report.shell;
+        shell.connections = self.links.len() as u64;
+        shell.pool_links = 0;
+        shell.queued_bytes = 0;
+        for (_, link) in &self.links {
+            shell.pool_links += u64::from(link.pool.socket.is_some() && link.dial.is_none());
+            let queued = link.miner.queue.len() + link.pool.queue.len() + link.session.bytes_held();
+            shell.queued_bytes += queued as u64;
+        }
+        shell.span_us = self.now - self.last_report;
+        self.last_report = self.now;
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        for (index, socket) in self.listeners.iter().enumerate() {
+            // Cannot fail for a descriptor that is in the set; if it does, the next pause tries again.
+            let _ = self.poller.rearm(socket, Token::Listener(index).pack(), interest);
+        }
+    }
+
+    fn accept_all(&mut self) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                match listener::accept(&self.listeners[index]) {
+                    Ok(Some(socket)) => self.welcome(socket),
+                    Ok(None) => break,
+                    Err(error) if is_shortage(&error) => return self.accept_with_reserve(index),
+                    // The connection was gone before it was accepted: the next may be there.
+                    Err(_) => self.report.shell.accept_errors += 1,
+                }
+            }
+        }
+    }
+
+    /// No descriptor is left. The one in reserve is used to take the first in the queue and close it, so that it knows;
+    /// then nothing is accepted for a moment, instead of failing in a loop.
+    fn accept_with_reserve(&mut self, index: usize) {
+        self.report.shell.accept_errors += 1;
+        self.reserve = None;
+        if let Ok(Some(socket)) = listener::accept(&self.listeners[index]) {
+            self.turn_away(socket);
+        }
+        self.reserve = open_reserve();
+        self.accept_again = Some(self.now + ACCEPT_PAUSE_US);
+        self.watch_listeners(Interest::default());
+    }
+
+    fn welcome(&mut self, socket: OwnedFd) {
+        let max = self.plan.connections_max.min(CONNECTIONS_PER_SHARD_MAX);
+        if self.links.len() >= max {
+            return self.turn_away(socket);
+        }
+        dial::tune(&socket);
+        self.report.shell.accepted += 1;
+        let session = Session::new(ClientId(self.next_client), self.now);
+        self.next_client += 1;
+        let entry = self.links.vacant_entry();
+        let key = entry.key();
+        if self.poller.add(&socket, Token::Miner(key).pack(), Interest::READ).is_err() {
+            self.report.shell.accept_errors += 1;
+            self.report.stats.counts.ends[End::OutOfResources.index()] += 1;
+            return;
+        }
+        entry.insert(Link::new(session, socket));
+        self.arm(key);
+    }
+
+    fn turn_away(&mut self, socket: OwnedFd) {
+        drop(socket);
+        self.report.shell.accepted += 1;
+        self.report.stats.counts.ends[End::OverCapacity.index()] += 1;
+    }
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().unwrap_or(0);
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].iter().any(|errno| errno.raw_os_error() == code)
+}

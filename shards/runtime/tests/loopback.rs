@@ -1,0 +1,269 @@
+//! Shards on real sockets, with the simulated pool and miners of the rig.
+
+use loka_proto::middleware::{Flow, Request, Stage, StageCx};
+use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
+use loka_rig::{Load, Misbehaviour, Miner, PoolConfig, PoolHandle, Submit, SwarmConfig};
+use loka_runtime::{Command, ControlEnd, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight, spawn};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Long enough for a machine that does other things too; nothing waits this long when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A user's stage with a bug: it panics on one method.
+#[derive(Debug, Clone)]
+struct PanicsOn(Method);
+
+impl Stage for PanicsOn {
+    fn on_request(&mut self, _: &mut StageCx<'_>, _: &mut Client, request: &Request<'_>) -> Flow {
+        assert_ne!(request.method, self.0, "the bug that this test is about");
+        Flow::Pass
+    }
+}
+
+struct Proxy {
+    address: SocketAddr,
+    ends: Vec<ControlEnd>,
+    handles: Vec<ShardHandle>,
+    stats: Stats,
+    shells: Vec<Shell>,
+}
+
+impl Proxy {
+    fn start(pool: SocketAddr, shards: usize, change: impl Fn(&mut ShardPlan)) -> Proxy {
+        Self::start_on("127.0.0.1:0".parse().unwrap(), pool, shards, change)
+    }
+
+    fn start_on(listen: SocketAddr, pool: SocketAddr, shards: usize, change: impl Fn(&mut ShardPlan)) -> Proxy {
+        preflight::check(shards).unwrap();
+        let mut plan = ShardPlan {
+            pool_addresses: vec![pool],
+            policy: Policy { pool_host: pool.ip().to_string(), pool_port: pool.port(), ..Policy::default() },
+            connect_us: 5_000_000,
+            connections_max: 5_000,
+            spare_buffers: 16,
+        };
+        change(&mut plan);
+        let sockets = bind_all(&[listen], shards).unwrap();
+        let listener = TcpListener::from(sockets[0][0].try_clone().unwrap());
+        let address = listener.local_addr().unwrap();
+        let specs = cores::place(shards, &[], &cores::allowed().unwrap()).unwrap();
+        let (mut ends, mut handles) = (Vec::new(), Vec::new());
+        for (spec, listeners) in specs.into_iter().zip(sockets) {
+            let (mailbox, end, report) = mailbox(spec.index);
+            let pipeline = MessagePipelineBuilder::standard().add_middleware(PanicsOn(Method::Term)).build();
+            let start = Start { spec, plan: plan.clone(), listeners, pipeline, mailbox, report };
+            handles.push(spawn(start).unwrap());
+            ends.push(end);
+        }
+        Proxy { address, ends, handles, stats: Stats::default(), shells: vec![Shell::default(); shards] }
+    }
+
+    fn collect(&mut self) {
+        for end in &self.ends {
+            end.collect(|report| {
+                self.stats.merge(&report.stats);
+                let shell = &mut self.shells[report.shard];
+                let (pauses, dials) = (shell.pauses + report.shell.pauses, shell.dials + report.shell.dials);
+                *shell = Shell { pauses, dials, ..report.shell };
+            });
+        }
+    }
+
+    /// Collects reports until they say what is waited for.
+    fn until(&mut self, what: &str, done: impl Fn(&Stats, &[Shell]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.collect();
+            if done(&self.stats, &self.shells) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {:?} {:?}", self.stats.counts, self.shells);
+            std::thread::yield_now();
+        }
+    }
+
+    fn ended(&self, end: End) -> u64 {
+        self.stats.counts.ends[end.index()]
+    }
+
+    fn drain(mut self, within: Duration) -> Stats {
+        for end in &self.ends {
+            let within_us = u64::try_from(within.as_micros()).unwrap();
+            end.command(Command::Drain { within_us }).unwrap();
+        }
+        for handle in std::mem::take(&mut self.handles) {
+            handle.join().unwrap();
+        }
+        self.collect();
+        self.stats
+    }
+}
+
+fn submit(id: &str) -> Submit<'_> {
+    Submit { id, user: "farm.rig", job_id: "", extranonce2: "", ntime: "", nonce: "", version_bits: None }
+}
+
+#[test]
+fn two_shards_relay_every_share_once() {
+    let pool = PoolHandle::start(PoolConfig { reject_permille: 100, ..PoolConfig::default() }).unwrap();
+    let proxy = Proxy::start(pool.addr(), 2, |_| {});
+    let swarm = SwarmConfig {
+        target: proxy.address,
+        connections: 200,
+        load: Load::ClosedLoop { in_flight: 4 },
+        duration: PATIENCE,
+        answers_target: Some(4_000),
+        quirks: loka_rig::Quirks { mixed: true, ..Default::default() },
+        ..SwarmConfig::default()
+    };
+    let report = loka_rig::run(&swarm, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let counts = report.shares;
+    assert_eq!((counts.sent, counts.lost, counts.duplicate_answers, counts.mismatched), (4_000, 0, 0, 0));
+    let stats = proxy.drain(PATIENCE);
+    let ledger = pool.stop();
+    assert_eq!((ledger.shares_received, ledger.shares_duplicate), (4_000, 0));
+    let shares = stats.counts.shares;
+    assert_eq!((shares.forwarded, shares.accepted), (4_000, counts.accepted));
+    assert_eq!(shares.rejected.iter().sum::<u64>(), counts.rejected);
+    assert_eq!(stats.submit_us.len(), 4_000);
+    assert_eq!(stats.counts.ends.iter().sum::<u64>(), 200);
+}
+
+#[test]
+fn a_bug_in_a_handler_closes_one_link() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |_| {});
+    let mut honest = Miner::connect(proxy.address).unwrap();
+    let work = honest.handshake("farm.rig").unwrap();
+    let mut unlucky = Miner::connect(proxy.address).unwrap();
+    unlucky.handshake("farm.unlucky").unwrap();
+    unlucky.send_line(r#"{"id":9,"method":"mining.term","params":[]}"#).unwrap();
+    unlucky.read_to_end().unwrap();
+    proxy.until("the panic is counted", |stats, _| stats.counts.ends[End::Panicked.index()] == 1);
+    let share = Submit {
+        job_id: &work.job_id,
+        extranonce2: &"0".repeat(2 * work.extranonce2_size),
+        ntime: &work.ntime,
+        nonce: "00000001",
+        ..submit("5")
+    };
+    honest.submit(&share).unwrap();
+    assert!(honest.answer_to("5").unwrap().contains("true"));
+    proxy.drain(PATIENCE);
+}
+
+#[test]
+fn connections_beyond_the_cap_are_turned_away_and_counted() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |plan| plan.connections_max = 2);
+    let mut kept = [Miner::connect(proxy.address).unwrap(), Miner::connect(proxy.address).unwrap()];
+    for miner in &mut kept {
+        miner.handshake("farm.kept").unwrap();
+    }
+    Miner::connect(proxy.address).unwrap().read_to_end().unwrap();
+    proxy.until("one is turned away", |stats, _| stats.counts.ends[End::OverCapacity.index()] == 1);
+    assert_eq!(pool.report().connections_accepted, 2);
+}
+
+#[test]
+fn a_pool_that_refuses_ends_the_miner_and_a_silent_port_costs_the_pool_nothing() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut proxy = Proxy::start(closed, 1, |_| {});
+    let _scanner = Miner::connect(proxy.address).unwrap();
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    miner.send_line(r#"{"id":1,"method":"mining.subscribe","params":[]}"#).unwrap();
+    miner.read_to_end().unwrap();
+    proxy.until("the end is counted", |stats, _| stats.counts.ends[End::PoolUnreachable.index()] == 1);
+    assert_eq!(proxy.shells[0].dials, 1, "only the miner that spoke caused a dial");
+}
+
+#[test]
+fn the_next_address_is_tried_when_the_first_refuses() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Proxy::start(pool.addr(), 1, |plan| plan.pool_addresses.insert(0, closed));
+    Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+}
+
+#[test]
+fn a_miner_that_does_not_read_stops_the_pool_being_read() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |_| {});
+    let mut sleeper = Miner::connect(proxy.address).unwrap();
+    sleeper.handshake("farm.sleeper").unwrap();
+    let mut awake = Miner::connect(proxy.address).unwrap();
+    awake.handshake("farm.awake").unwrap();
+    let message = format!(r#"{{"id":null,"method":"client.show_message","params":["{}"]}}"#, "x".repeat(4_000));
+    let deadline = Instant::now() + PATIENCE;
+    while proxy.shells[0].pauses == 0 {
+        pool.broadcast(&message);
+        while awake.read_line().unwrap().len() < 4_000 {}
+        proxy.collect();
+        assert!(Instant::now() < deadline, "{:?}", proxy.shells);
+    }
+    let bound = loka_runtime::limits::QUEUE_BYTES_MAX as u64;
+    proxy.until("the queue is bounded", |_, shells| (1..bound).contains(&shells[0].queued_bytes));
+    drop(sleeper);
+    proxy.until("the sleeper is gone", |stats, _| stats.counts.ends.iter().sum::<u64>() == 1);
+}
+
+#[test]
+fn a_drain_answers_the_shares_in_flight_and_takes_no_more() {
+    let config = PoolConfig { answer_delay: Duration::from_millis(300), ..PoolConfig::default() };
+    let pool = PoolHandle::start(config).unwrap();
+    let proxy = Proxy::start(pool.addr(), 1, |_| {});
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    let work = miner.handshake("farm.rig").unwrap();
+    let zeros = "0".repeat(2 * work.extranonce2_size);
+    let nonces: Vec<(String, String)> = (10..20).map(|n| (n.to_string(), format!("{n:08x}"))).collect();
+    for (id, nonce) in &nonces {
+        let share =
+            Submit { job_id: &work.job_id, extranonce2: &zeros, ntime: &work.ntime, nonce, ..submit(id) };
+        miner.submit(&share).unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while pool.report().shares_received < 10 {
+        assert!(Instant::now() < deadline);
+    }
+    let stats = std::thread::scope(|scope| {
+        let drained = scope.spawn(|| proxy.drain(PATIENCE));
+        let answers = miner.read_to_end().unwrap();
+        assert_eq!(answers.iter().filter(|line| line.contains(r#""result":true"#)).count(), 10);
+        drained.join().unwrap()
+    });
+    assert_eq!((stats.counts.shares.accepted, stats.counts.shares.unanswered), (10, 0));
+    assert_eq!(stats.counts.ends[End::Drained.index()], 1);
+}
+
+#[test]
+fn a_pool_killed_mid_share_closes_the_miner_and_counts_the_share_as_unanswered() {
+    let config = PoolConfig { misbehaviour: Misbehaviour::ResetAfterShares(1), ..PoolConfig::default() };
+    let pool = PoolHandle::start(config).unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |_| {});
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    let work = miner.handshake("farm.rig").unwrap();
+    let zeros = "0".repeat(2 * work.extranonce2_size);
+    for (id, nonce) in [("7", "00000001"), ("8", "00000002")] {
+        let share =
+            Submit { job_id: &work.job_id, extranonce2: &zeros, ntime: &work.ntime, nonce, ..submit(id) };
+        miner.submit(&share).unwrap();
+    }
+    miner.read_to_end().unwrap();
+    proxy.until("the end is counted", |stats, _| stats.counts.ends.iter().sum::<u64>() == 1);
+    assert_eq!(proxy.ended(End::PoolReset) + proxy.ended(End::PoolLeft), 1);
+    let shares = proxy.stats.counts.shares;
+    assert_eq!(shares.accepted + shares.unanswered, shares.forwarded);
+    assert!(shares.unanswered >= 1);
+}
+
+#[test]
+fn ipv6_is_relayed_from_end_to_end() {
+    let listen = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let pool = PoolHandle::start(PoolConfig { listen, ..PoolConfig::default() }).unwrap();
+    let proxy = Proxy::start_on(listen, pool.addr(), 2, |_| {});
+    Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+    let taken = bind_all(&[proxy.address], 1).unwrap_err();
+    assert!(taken.to_string().contains("cannot listen on [::1]:"), "{taken}");
+}

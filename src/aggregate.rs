@@ -1,0 +1,183 @@
+//! The aggregator: collects the shards' reports, adds them up, and publishes immutable snapshots.
+//!
+//! It asks no shard for anything and no shard waits for it: it polls the mailboxes on its own thread. Whoever wants
+//! numbers reads the latest [`Snapshot`].
+
+mod process;
+mod snapshot;
+#[cfg(test)]
+pub(crate) mod tests;
+mod totals;
+
+pub use process::ProcessFigures;
+pub use snapshot::{PoolState, Rates, ShardFigures, Snapshot};
+pub use totals::{ShardTotals, Totals};
+
+use crate::logging::DroppedLines;
+use loka_runtime::{ControlEnd, Report};
+use snapshot::Mark;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+
+/// The longest time between two looks into the mailboxes, so that the shards always find an empty box.
+const POLL_MAX: Duration = Duration::from_millis(250);
+/// The shortest time between two looks: a wrong interval must not make a thread spin.
+const POLL_MIN: Duration = Duration::from_millis(10);
+/// Wake-ups that may wait: one is enough, what is wanted stands in the flag.
+const WAKES_MAX: usize = 1;
+
+/// What is known at the start and does not change.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Version of this program.
+    pub version: &'static str,
+    /// When the process began.
+    pub started: SystemTime,
+    /// CPU of each shard, by the shard's number; shards beyond its end are shown without one.
+    pub cpus: Vec<usize>,
+    /// Log lines that were lost because the log could not be written fast enough.
+    pub dropped_lines: DroppedLines,
+}
+
+/// Starts the thread; see [`AggregatorHandle`].
+#[derive(Debug)]
+pub struct Aggregator;
+
+impl Aggregator {
+    /// Starts collecting from `ends` on a thread named `aggregator`. `ends[n]` is the end of shard `n`; nobody else may
+    /// collect from it. Boxes are collected and a snapshot is published every `interval`, but at least four times a
+    /// second; rates are means over `interval`.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        ends: Vec<Arc<ControlEnd>>,
+        facts: Facts,
+        interval: Duration,
+    ) -> io::Result<AggregatorHandle> {
+        let shards = ends.len();
+        let collect = move |merge: &mut dyn FnMut(&Report)| {
+            for end in &ends {
+                end.collect(&mut *merge);
+            }
+        };
+        start(collect, shards, facts, interval)
+    }
+}
+
+fn start<C>(collect: C, shards: usize, facts: Facts, interval: Duration) -> io::Result<AggregatorHandle>
+where
+    C: FnMut(&mut dyn FnMut(&Report)) + Send + 'static,
+{
+    let now = Instant::now();
+    let totals = Totals::new(shards);
+    let process = ProcessFigures::read();
+    let draining = Arc::new(AtomicBool::new(false));
+    let mark = Mark::new(now, &totals, &process);
+    let rates = Rates::none(shards);
+    let first = Snapshot::new(now, &facts, &totals, &rates, process, false);
+    let (publish, latest) = watch::channel(Arc::new(first));
+    let (wake, woken) = sync_channel(WAKES_MAX);
+    let state =
+        State { collect, facts, interval, totals, mark, rates, process, draining: draining.clone(), publish };
+    let thread = std::thread::Builder::new().name("aggregator".to_owned()).spawn(move || state.run(&woken))?;
+    Ok(AggregatorHandle { snapshots: SnapshotReader { latest }, draining, wake, thread })
+}
+
+/// Stands for the running thread, which ends when this is dropped.
+#[derive(Debug)]
+pub struct AggregatorHandle {
+    snapshots: SnapshotReader,
+    draining: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl AggregatorHandle {
+    /// A reader of what the thread publishes.
+    pub fn snapshots(&self) -> SnapshotReader {
+        self.snapshots.clone()
+    }
+
+    /// From the next snapshot on, which comes at once, the proxy is shown as draining and not ready.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        // Full: it wakes up anyway. Disconnected: it has ended, and nobody wants more snapshots.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Collects what the shards left, ends the thread and gives the last snapshot. To be called when the shards have
+    /// ended: what they count later is lost.
+    pub fn stop(self) -> Arc<Snapshot> {
+        drop(self.wake);
+        if self.thread.join().is_err() {
+            tracing::error!("the aggregator panicked: the last figures are incomplete");
+        }
+        self.snapshots.latest()
+    }
+}
+
+/// Reads snapshots; cheap to clone, from any thread.
+#[derive(Debug, Clone)]
+pub struct SnapshotReader {
+    latest: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl SnapshotReader {
+    /// The newest snapshot.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.latest.borrow().clone()
+    }
+
+    /// Waits for a snapshot that this reader has not seen by this function, and gives the newest. `None`: the
+    /// aggregator has ended and there will be no other.
+    pub async fn next(&mut self) -> Option<Arc<Snapshot>> {
+        self.latest.changed().await.ok()?;
+        Some(self.latest.borrow_and_update().clone())
+    }
+}
+
+struct State<C> {
+    collect: C,
+    facts: Facts,
+    interval: Duration,
+    totals: Totals,
+    mark: Mark,
+    rates: Rates,
+    process: ProcessFigures,
+    draining: Arc<AtomicBool>,
+    publish: watch::Sender<Arc<Snapshot>>,
+}
+
+impl<C: FnMut(&mut dyn FnMut(&Report))> State<C> {
+    fn run(mut self, woken: &Receiver<()>) {
+        let poll = self.interval.clamp(POLL_MIN, POLL_MAX);
+        loop {
+            let stopped = matches!(woken.recv_timeout(poll), Err(RecvTimeoutError::Disconnected));
+            self.tick(Instant::now(), stopped);
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, last: bool) {
+        let totals = &mut self.totals;
+        (self.collect)(&mut |report| totals.add(report, now));
+        // Process figures cost a listing of all descriptors: they are read once an interval, not on every look.
+        if last || now.duration_since(self.mark.at) >= self.interval {
+            self.process = ProcessFigures::read();
+            let mark = Mark::new(now, &self.totals, &self.process);
+            self.rates = Rates::between(&self.mark, &mark);
+            self.mark = mark;
+        }
+        let draining = self.draining.load(Ordering::Relaxed);
+        let snapshot = Snapshot::new(now, &self.facts, &self.totals, &self.rates, self.process, draining);
+        self.publish.send_replace(Arc::new(snapshot));
+    }
+}

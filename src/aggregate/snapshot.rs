@@ -1,0 +1,243 @@
+//! One moment of the whole proxy, immutable: what every page, metric and check is made from.
+
+use super::{Facts, ProcessFigures, Totals};
+use loka_proto::{Direction, End, Reject, Stats};
+use loka_runtime::Shell;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A shard that has not reported for this long is stalled. It reports every 100 ms.
+const SHARD_SILENT: Duration = Duration::from_secs(5);
+/// A snapshot this old tells that the aggregator hangs. It publishes every 250 ms.
+const SNAPSHOT_OLD: Duration = Duration::from_secs(5);
+
+/// One moment of the whole proxy.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Version of this program.
+    pub version: &'static str,
+    /// When the process began.
+    pub started: SystemTime,
+    /// How long ago that was.
+    pub uptime: Duration,
+    /// When this snapshot was taken.
+    pub taken: Instant,
+    /// Whether the proxy is about to end.
+    pub draining: bool,
+    /// What the sessions of all shards counted since the start.
+    pub stats: Stats,
+    /// Each shard, by its number.
+    pub shards: Vec<ShardFigures>,
+    /// What happened lately.
+    pub rates: Rates,
+    /// What the process uses; read once an interval.
+    pub process: ProcessFigures,
+    /// Log lines lost since the start.
+    pub log_lines_dropped: u64,
+}
+
+/// One shard.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardFigures {
+    /// Its number.
+    pub shard: usize,
+    /// The CPU it is pinned to, if known.
+    pub cpu: Option<usize>,
+    /// Its shell: counters since the start, gauges as last reported.
+    pub shell: Shell,
+    /// Shares it sent on to the pool.
+    pub shares_forwarded: u64,
+    /// Shares of its miners that the pool accepted.
+    pub shares_accepted: u64,
+    /// Part of the last interval that it was busy, 0 to 1.
+    pub busy_ratio: f64,
+    /// How old its last report was when the snapshot was taken; `None` before the first.
+    pub report_age: Option<Duration>,
+}
+
+impl ShardFigures {
+    /// Whether it has not reported for too long.
+    pub fn is_stalled(&self) -> bool {
+        self.report_age.is_some_and(|age| age > SHARD_SILENT)
+    }
+}
+
+/// Means over the last interval. All zero before the first interval has passed.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    /// Seconds that the figures cover.
+    pub window_seconds: f64,
+    /// Shares accepted by the pool, per second.
+    pub accepted_shares: f64,
+    /// Messages received from miners and pools, per second.
+    pub messages: f64,
+    /// Miners' connections accepted, per second.
+    pub connects: f64,
+    /// Percent of one CPU that the process used; two busy CPUs are 200.
+    pub cpu_percent: f64,
+    /// Pool connections that were opened in the interval, a count.
+    pub dials_done: u64,
+    /// Attempts to open one that failed in the interval, a count.
+    pub dials_failed: u64,
+    busy: Vec<f64>,
+}
+
+/// How the pool is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolState {
+    /// No miner needs it now.
+    Idle,
+    /// Connections are open.
+    Up,
+    /// Attempts failed in the last interval, none succeeded, and no connection is open.
+    Unreachable,
+}
+
+/// The counters that rates are made from, at one moment.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) at: Instant,
+    accepted_shares: u64,
+    messages: u64,
+    connects: u64,
+    dials: u64,
+    dial_failures: u64,
+    cpu_seconds: f64,
+    busy_us: Vec<u64>,
+}
+
+impl Mark {
+    pub(super) fn new(at: Instant, totals: &Totals, process: &ProcessFigures) -> Self {
+        Self {
+            at,
+            accepted_shares: totals.stats.counts.shares.accepted,
+            messages: received(&totals.stats),
+            connects: totals.shell(|shell| shell.accepted),
+            dials: totals.stats.connect_us.len(),
+            dial_failures: totals.shell(|shell| shell.dial_failures),
+            cpu_seconds: process.cpu_seconds,
+            busy_us: totals.shards.iter().map(|shard| shard.shell.busy_us).collect(),
+        }
+    }
+}
+
+impl Rates {
+    pub(super) fn none(shards: usize) -> Self {
+        Self { busy: vec![0.0; shards], ..Self::default() }
+    }
+
+    pub(super) fn between(before: &Mark, after: &Mark) -> Self {
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
+        if seconds <= 0.0 {
+            return Self::none(after.busy_us.len());
+        }
+        let per_second = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
+        let busy = before.busy_us.iter().zip(&after.busy_us);
+        Self {
+            window_seconds: seconds,
+            accepted_shares: per_second(before.accepted_shares, after.accepted_shares),
+            messages: per_second(before.messages, after.messages),
+            connects: per_second(before.connects, after.connects),
+            cpu_percent: (after.cpu_seconds - before.cpu_seconds).max(0.0) / seconds * 100.0,
+            dials_done: after.dials.saturating_sub(before.dials),
+            dials_failed: after.dial_failures.saturating_sub(before.dial_failures),
+            // Reports come a little earlier or later than the interval ends: more than all of it means all of it.
+            busy: busy.map(|(before, after)| (per_second(*before, *after) / 1e6).min(1.0)).collect(),
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        now: Instant,
+        facts: &Facts,
+        totals: &Totals,
+        rates: &Rates,
+        process: ProcessFigures,
+        draining: bool,
+    ) -> Self {
+        let shards = totals.shards.iter().enumerate().map(|(shard, counted)| ShardFigures {
+            shard,
+            cpu: facts.cpus.get(shard).copied(),
+            shell: counted.shell,
+            shares_forwarded: counted.shares_forwarded,
+            shares_accepted: counted.shares_accepted,
+            busy_ratio: rates.busy.get(shard).copied().unwrap_or(0.0),
+            report_age: counted.reported.map(|reported| now.duration_since(reported)),
+        });
+        Self {
+            version: facts.version,
+            started: facts.started,
+            // A clock that was set back counts as no time at all.
+            uptime: facts.started.elapsed().unwrap_or_default(),
+            taken: now,
+            draining,
+            stats: totals.stats.clone(),
+            shards: shards.collect(),
+            rates: rates.clone(),
+            process,
+            log_lines_dropped: facts.dropped_lines.count(),
+        }
+    }
+
+    /// Whether every shard has reported and the proxy is not about to end.
+    pub fn is_ready(&self) -> bool {
+        !self.draining && !self.is_starting()
+    }
+
+    /// Whether a shard has not reported yet.
+    pub fn is_starting(&self) -> bool {
+        self.shards.iter().any(|shard| shard.report_age.is_none())
+    }
+
+    /// Whether the aggregator is alive, by the age of its newest snapshot, which this must be.
+    pub fn is_fresh(&self) -> bool {
+        self.taken.elapsed() <= SNAPSHOT_OLD
+    }
+
+    /// A figure of the shells, over all shards.
+    pub fn shell(&self, figure: impl Fn(&Shell) -> u64) -> u64 {
+        self.shards.iter().map(|shard| figure(&shard.shell)).sum()
+    }
+
+    /// Connections that ended by somebody's fault.
+    pub fn connection_errors(&self) -> u64 {
+        let ends = &self.stats.counts.ends;
+        End::ALL.iter().filter(|end| end.is_fault()).map(|end| ends[end.index()]).sum()
+    }
+
+    /// Messages that do not keep to the protocol: those of miners that got an error, those of pools not passed on.
+    pub fn protocol_errors(&self) -> u64 {
+        let counts = &self.stats.counts;
+        let miners = Reject::ALL.iter().filter(|reason| reason.is_protocol_error());
+        miners.map(|reason| counts.rejects[reason.index()]).sum::<u64>() + counts.filtered.iter().sum::<u64>()
+    }
+
+    /// Messages received from miners and pools.
+    pub fn messages_received(&self) -> u64 {
+        received(&self.stats)
+    }
+
+    /// Messages sent to miners and pools.
+    pub fn messages_sent(&self) -> u64 {
+        messages(&self.stats, Direction::ToMiner) + messages(&self.stats, Direction::ToPool)
+    }
+
+    /// How the pool is reached.
+    pub fn pool(&self) -> PoolState {
+        if self.shell(|shell| shell.pool_links) > 0 {
+            PoolState::Up
+        } else if self.rates.dials_failed > 0 && self.rates.dials_done == 0 {
+            PoolState::Unreachable
+        } else {
+            PoolState::Idle
+        }
+    }
+}
+
+fn received(stats: &Stats) -> u64 {
+    messages(stats, Direction::FromMiner) + messages(stats, Direction::FromPool)
+}
+
+fn messages(stats: &Stats, direction: Direction) -> u64 {
+    stats.counts.messages[direction.index()].iter().sum()
+}

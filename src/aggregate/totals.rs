@@ -1,0 +1,81 @@
+//! Sums since the start. Merging is all that happens here; nothing is derived.
+
+use loka_proto::Stats;
+use loka_runtime::{Report, Shell};
+use std::time::Instant;
+
+/// Everything counted since the start.
+#[derive(Debug)]
+pub struct Totals {
+    /// What the sessions of all shards counted.
+    pub stats: Stats,
+    /// What each shard counted, by its number.
+    pub shards: Vec<ShardTotals>,
+}
+
+/// What one shard counted since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShardTotals {
+    /// Its shell: counters are sums, `connections`, `pool_links` and `queued_bytes` are as last reported.
+    pub shell: Shell,
+    /// Shares it sent on to the pool.
+    pub shares_forwarded: u64,
+    /// Shares of its miners that the pool accepted.
+    pub shares_accepted: u64,
+    /// When its last report was collected; `None` before the first.
+    pub reported: Option<Instant>,
+}
+
+impl Totals {
+    /// Nothing yet, for so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self { stats: Stats::default(), shards: vec![ShardTotals::default(); shards] }
+    }
+
+    /// Adds a report that was collected at `now`.
+    pub fn add(&mut self, report: &Report, now: Instant) {
+        self.stats.merge(&report.stats);
+        debug_assert!(report.shard < self.shards.len(), "ends are in the order of the shards");
+        if let Some(shard) = self.shards.get_mut(report.shard) {
+            shard.shell = sum(&shard.shell, &report.shell);
+            shard.shares_forwarded += report.stats.counts.shares.forwarded;
+            shard.shares_accepted += report.stats.counts.shares.accepted;
+            shard.reported = Some(now);
+        }
+    }
+
+    /// A counter of the shells, over all shards.
+    pub fn shell(&self, counter: impl Fn(&Shell) -> u64) -> u64 {
+        self.shards.iter().map(|shard| counter(&shard.shell)).sum()
+    }
+}
+
+/// Names every field, so that a new one cannot be forgotten here.
+fn sum(before: &Shell, new: &Shell) -> Shell {
+    let Shell {
+        accepted,
+        accept_errors,
+        dials,
+        dial_failures,
+        pauses,
+        turns,
+        busy_us,
+        span_us,
+        connections,
+        pool_links,
+        queued_bytes,
+    } = *new;
+    Shell {
+        accepted: before.accepted + accepted,
+        accept_errors: before.accept_errors + accept_errors,
+        dials: before.dials + dials,
+        dial_failures: before.dial_failures + dial_failures,
+        pauses: before.pauses + pauses,
+        turns: before.turns + turns,
+        busy_us: before.busy_us + busy_us,
+        span_us: before.span_us + span_us,
+        connections,
+        pool_links,
+        queued_bytes,
+    }
+}

@@ -1,0 +1,167 @@
+//! The configuration: TOML file, environment and command line in, one checked [`Config`] out.
+//!
+//! Settings of all sources meet as text or TOML values, are checked against one table of keys, and become the
+//! section types below, which cannot hold a value out of range. Every mistake is reported, not only the
+//! first, and names where it was made. This room resolves no names, opens no sockets, prints nothing, and
+//! reads no environment by itself except in [`Sources::from_process`].
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+mod check;
+mod cpus;
+mod duration;
+mod env;
+mod error;
+mod file;
+mod form;
+mod key;
+mod nearest;
+mod net;
+mod overrides;
+mod reference;
+mod secret;
+mod sections;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use cpus::CpuList;
+pub use error::{ConfigError, Origin, Problem, Subject};
+pub use net::Host;
+pub use overrides::Overrides;
+pub use reference::reference;
+pub use secret::Secret;
+pub use sections::{
+    LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig,
+    SecurityConfig, ServerConfig,
+};
+
+use check::Settings;
+use error::Problems;
+
+/// Where the file is looked for when nobody names one.
+const SEARCH: [&str; 2] = ["config.toml", "/etc/loka-stratum/config.toml"];
+
+/// The whole checked configuration. `Debug` shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where miners connect.
+    pub server: ServerConfig,
+    /// Where their work comes from.
+    pub pool: PoolConfig,
+    /// How long things are kept.
+    pub limiter: LimiterConfig,
+    /// Protection from miners.
+    pub security: SecurityConfig,
+    /// The HTTP endpoint.
+    pub metrics: MetricsConfig,
+    /// Logs.
+    pub logging: LoggingConfig,
+    /// Sizes and threads.
+    pub performance: PerformanceConfig,
+}
+
+impl Config {
+    /// The defaults, with this pool. For programs that need no file: the fields may be changed afterwards.
+    pub fn for_pool(pool: SocketAddr) -> Self {
+        let overrides = Overrides { pool: Some(pool.to_string()), ..Overrides::default() };
+        let mut problems = Problems::default();
+        let config = Settings::new(overrides::settings(&overrides, &mut problems)).check(&mut problems);
+        // The text of an address is not always a `--pool` (a scope id, port 0); the address itself is.
+        Self { pool: PoolConfig { host: Host::Ip(pool.ip()), port: pool.port(), ..config.pool }, ..config }
+    }
+}
+
+/// Where settings come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The command line.
+    pub overrides: Overrides,
+    /// All environment variables; those that do not begin with `LOKA_` are ignored.
+    pub env: Vec<(OsString, OsString)>,
+    /// Files to try when neither `--config` nor `LOKA_CONFIG` names one.
+    pub search: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// The usual places for the file, and this environment.
+    pub fn new(overrides: Overrides, env: Vec<(OsString, OsString)>) -> Self {
+        Self { overrides, env, search: SEARCH.map(PathBuf::from).to_vec() }
+    }
+
+    /// The usual places for the file, and the environment of this process.
+    pub fn from_process(overrides: Overrides) -> Self {
+        Self::new(overrides, std::env::vars_os().collect())
+    }
+}
+
+/// A configuration that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    /// The file it came from, if any.
+    pub file: Option<PathBuf>,
+    /// What an operator should know although it is no mistake: one sentence each, no secret, no line break.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the configuration: defaults < file < environment < command line.
+///
+/// # Errors
+/// A named file that cannot be read, text that is no TOML, unknown keys, values out of range, contradictions,
+/// a pool that nobody named: all of them together. The process then exits with [`ConfigError::EXIT_CODE`].
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let by_flag = sources.overrides.config.as_deref().map(|path| (path, "--config"));
+    let by_variable = || env::file(&sources.env).map(|path| (Path::new(path), env::FILE_VARIABLE));
+    match file::read(by_flag.or_else(by_variable), &sources.search)? {
+        None => assemble(None, &sources.env, &sources.overrides),
+        Some((path, text)) => {
+            let name = path.to_string_lossy();
+            let loaded = assemble(Some((&name, &text)), &sources.env, &sources.overrides)?;
+            Ok(Loaded { file: Some(path.clone()), ..loaded })
+        }
+    }
+}
+
+/// Loads a configuration from a text instead of a file; `name` stands for the file in messages.
+///
+/// # Errors
+/// As [`load`], except for reading the file.
+pub fn parse_str(
+    name: &str,
+    toml: &str,
+    env: &[(OsString, OsString)],
+    overrides: &Overrides,
+) -> Result<Loaded, ConfigError> {
+    assemble(Some((name, toml)), env, overrides)
+}
+
+fn assemble(
+    file: Option<(&str, &str)>,
+    env: &[(OsString, OsString)],
+    overrides: &Overrides,
+) -> Result<Loaded, ConfigError> {
+    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let mut list = Vec::new();
+    if let Some((name, text)) = file {
+        list = file::settings(name, text, &mut problems);
+    }
+    // A file that is no TOML gives no settings: whatever would be missing below may well stand in it.
+    let not_toml = problems.has_syntax_errors();
+    list.extend(env::settings(env, &mut problems, &mut warnings));
+    list.extend(overrides::settings(overrides, &mut problems));
+    let settings = Settings::new(list);
+    settings.verify(&mut problems);
+    if not_toml {
+        problems.into_result()?;
+        problems = Problems::default();
+    }
+    let config = settings.check(&mut problems);
+    problems.into_result()?;
+    warnings.extend(settings.warnings());
+    Ok(Loaded { config, file: None, warnings })
+}

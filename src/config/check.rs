@@ -1,0 +1,280 @@
+//! From settings to the checked configuration: each value against its key, then the values against each
+//! other.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use super::duration;
+use super::error::{Origin, Problem, Problems, Subject};
+use super::key::{Entry, Form, Key};
+use super::net::{Endpoint, Host, overlap};
+use super::sections::{
+    LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
+};
+use super::table;
+use super::value::{Given, Value};
+use super::{Config, secret};
+
+/// A value somebody gave for a key that exists.
+pub(super) struct Setting {
+    pub(super) entry: &'static dyn Entry,
+    pub(super) given: Given,
+    pub(super) subject: Subject,
+}
+
+/// Settings by rising precedence, read key by key.
+pub(super) struct Settings {
+    list: Vec<Setting>,
+}
+
+impl Settings {
+    /// `list` is ordered by rising precedence: of several settings of one key the last counts.
+    pub(super) fn new(list: Vec<Setting>) -> Self {
+        Self { list }
+    }
+
+    /// Reports every value that its key does not take, also those that a later source overrides.
+    pub(super) fn verify(&self, problems: &mut Problems) {
+        for setting in &self.list {
+            if let Err(complaint) = setting.entry.verify(&setting.given) {
+                problems.value(&setting.subject, complaint);
+            }
+        }
+    }
+
+    /// The setting that counts for a key.
+    fn given<F: Form>(&self, key: &Key<F>) -> Option<&Setting> {
+        self.list.iter().rev().find(|setting| setting.entry.path() == key.path())
+    }
+
+    /// The value of a key. A value that `verify` reported stands in with the default.
+    fn get<F: Form>(&self, key: &Key<F>) -> F::Out {
+        let given = self.given(key).and_then(|setting| key.read(&setting.given).ok());
+        given.unwrap_or_else(|| key.default_value())
+    }
+
+    /// False when a value that counts was refused: what stands in for it contradicts nobody.
+    fn all_read(&self, entries: &[&dyn Entry]) -> bool {
+        entries.iter().all(|entry| {
+            let given = self.list.iter().rev().find(|setting| setting.entry.path() == entry.path());
+            given.is_none_or(|setting| entry.verify(&setting.given).is_ok())
+        })
+    }
+
+    /// How a message names the setting that counts for a key.
+    fn subject<F: Form>(&self, key: &Key<F>) -> Subject {
+        let shown = || key.default_toml().unwrap_or_else(|| secret::HIDDEN.to_owned());
+        let default = || Subject { origin: Origin::Default, key: key.path(), shown: shown() };
+        self.given(key).map_or_else(default, |setting| setting.subject.clone())
+    }
+
+    /// Of two settings that contradict each other the one of the higher rank: the one to be blamed, for
+    /// somebody gave it.
+    fn later<A: Form, B: Form>(&self, a: &Key<A>, b: &Key<B>) -> Subject {
+        let (a, b) = (self.subject(a), self.subject(b));
+        if a.origin.rank() > b.origin.rank() { a } else { b }
+    }
+
+    /// Keys that somebody set although they have no effect yet, and values that are easily misread.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let later: Vec<&str> = table::entries()
+            .iter()
+            .filter(|entry| {
+                entry.is_later() && self.list.iter().any(|given| given.entry.path() == entry.path())
+            })
+            .map(|entry| entry.path())
+            .collect();
+        let mut warnings = Vec::new();
+        if !later.is_empty() {
+            warnings.push(format!("accepted, but without effect in this version: {}", later.join(", ")));
+        }
+        if let Some(setting) = self.given(&table::LIMITER_CONNECTIONS)
+            && matches!(setting.given, Given::Toml(Value::Whole(_)))
+        {
+            let time = duration::format(self.get(&table::LIMITER_CONNECTIONS));
+            let subject = &setting.subject;
+            warnings.push(format!(
+                "{subject}: read as a time of {time}; the number of connections is limited by \
+                 server.max_connections"
+            ));
+        }
+        warnings
+    }
+
+    /// The checked configuration. Contradictions become problems; with any problem the result must not be
+    /// used.
+    pub(super) fn check(&self, problems: &mut Problems) -> Config {
+        let config = Config {
+            server: self.server(),
+            pool: self.pool(problems),
+            limiter: self.limiter(problems),
+            security: self.security(),
+            metrics: self.metrics(),
+            logging: self.logging(problems),
+            performance: self.performance(),
+        };
+        self.check_ports(&config, problems);
+        self.check_shards(&config, problems);
+        config
+    }
+
+    fn server(&self) -> ServerConfig {
+        ServerConfig {
+            port: port(self.get(&table::SERVER_PORT)),
+            addresses: self.get(&table::SERVER_ADDRESS),
+            max_connections: NonZeroU32::new(self.get(&table::SERVER_MAX_CONNECTIONS)),
+            handshake_timeout: self.get(&table::SERVER_HANDSHAKE_TIMEOUT),
+            drain_timeout: self.get(&table::SERVER_DRAIN_TIMEOUT),
+            cpus: self.get(&table::SERVER_CPUS),
+        }
+    }
+
+    fn pool(&self, problems: &mut Problems) -> PoolConfig {
+        let endpoint = self.get(&table::POOL_HOST);
+        if endpoint.is_none() && self.given(&table::POOL_HOST).is_none() {
+            let how = "give the pool's address as `host` in the section [pool] of the file, as \
+                       LOKA_POOL_HOST in the environment, or with --pool";
+            problems.push_with(|| Problem::Missing { key: table::POOL_HOST.path(), how });
+        }
+        // Stands in for a host that is missing or wrong, which is a problem already reported.
+        let nowhere = || Endpoint { host: Host::Name(String::new()), port: None };
+        let Endpoint { host, port: host_port } = endpoint.unwrap_or_else(nowhere);
+        PoolConfig {
+            name: self.get(&table::POOL_NAME),
+            host,
+            port: self.pool_port(host_port, problems),
+            username: self.get(&table::POOL_USERNAME),
+            password: self.get(&table::POOL_PASSWORD),
+            separator: self.get(&table::POOL_SEPARATOR),
+            extranonce: self.get(&table::POOL_EXTRANONCE),
+        }
+    }
+
+    /// The port of `pool.port`, unless the host brings one along from a source of the same or a higher rank.
+    fn pool_port(&self, host_port: Option<u16>, problems: &mut Problems) -> u16 {
+        let port = port(self.get(&table::POOL_PORT));
+        let Some(host_port) = host_port else { return port };
+        let Some(port_setting) = self.given(&table::POOL_PORT) else { return host_port };
+        let host_subject = self.subject(&table::POOL_HOST);
+        let (host_rank, port_rank) = (host_subject.origin.rank(), port_setting.subject.origin.rank());
+        if host_rank == port_rank
+            && host_port != port
+            && port_setting.entry.verify(&port_setting.given).is_ok()
+        {
+            problems.value(&port_setting.subject, format!("contradicts the port in {host_subject}"));
+        }
+        if port_rank > host_rank { port } else { host_port }
+    }
+
+    fn limiter(&self, problems: &mut Problems) -> LimiterConfig {
+        let limiter = LimiterConfig {
+            connections: self.get(&table::LIMITER_CONNECTIONS),
+            jobs: self.get(&table::LIMITER_JOBS),
+            submissions: self.get(&table::LIMITER_SUBMISSIONS),
+        };
+        if limiter.submissions < limiter.jobs
+            && self.all_read(&[&table::LIMITER_JOBS, &table::LIMITER_SUBMISSIONS])
+        {
+            let (jobs, submissions) = (duration::format(limiter.jobs), duration::format(limiter.submissions));
+            let complaint = format!(
+                "limiter.submissions ({submissions}) must be at least as long as limiter.jobs ({jobs}), \
+                 or duplicates could not be recognised"
+            );
+            problems.value(&self.later(&table::LIMITER_JOBS, &table::LIMITER_SUBMISSIONS), complaint);
+        }
+        limiter
+    }
+
+    fn security(&self) -> SecurityConfig {
+        let requests = self.get(&table::SECURITY_MAX_REQUESTS_PER_MINUTE);
+        SecurityConfig {
+            enable_rate_limiting: self.get(&table::SECURITY_ENABLE_RATE_LIMITING),
+            max_requests_per_minute: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN),
+            enable_ddos_protection: self.get(&table::SECURITY_ENABLE_DDOS_PROTECTION),
+            blocked_ip_ttl: self.get(&table::SECURITY_BLOCKED_IP_TTL),
+        }
+    }
+
+    fn metrics(&self) -> MetricsConfig {
+        MetricsConfig {
+            enable_prometheus: self.get(&table::METRICS_ENABLE_PROMETHEUS),
+            address: self.get(&table::METRICS_ADDRESS),
+            prometheus_port: port(self.get(&table::METRICS_PROMETHEUS_PORT)),
+            collection_interval: self.get(&table::METRICS_COLLECTION_INTERVAL),
+        }
+    }
+
+    fn logging(&self, problems: &mut Problems) -> LoggingConfig {
+        let log_file = self.get(&table::LOGGING_LOG_FILE);
+        let enabled = self.get(&table::LOGGING_ENABLE_FILE_LOGGING);
+        if enabled && log_file.is_empty() && self.all_read(&[&table::LOGGING_LOG_FILE]) {
+            let subject = self.subject(&table::LOGGING_ENABLE_FILE_LOGGING);
+            problems.value(&subject, "needs logging.log_file, the path of the file");
+        }
+        LoggingConfig {
+            level: self.get(&table::LOGGING_LEVEL),
+            format: self.get(&table::LOGGING_FORMAT),
+            file: (enabled && !log_file.is_empty()).then(|| PathBuf::from(log_file)),
+        }
+    }
+
+    fn performance(&self) -> PerformanceConfig {
+        let blocking_threads = size(self.get(&table::PERFORMANCE_BLOCKING_THREADS));
+        PerformanceConfig {
+            worker_threads: NonZeroUsize::new(size(self.get(&table::PERFORMANCE_WORKER_THREADS))),
+            connection_timeout: self.get(&table::PERFORMANCE_CONNECTION_TIMEOUT),
+            buffer_pool_size: size(self.get(&table::PERFORMANCE_BUFFER_POOL_SIZE)),
+            connection_pool_size: size(self.get(&table::PERFORMANCE_CONNECTION_POOL_SIZE)),
+            enable_string_interning: self.get(&table::PERFORMANCE_ENABLE_STRING_INTERNING),
+            blocking_threads: NonZeroUsize::new(blocking_threads).unwrap_or(NonZeroUsize::MIN),
+            enable_memory_profiling: self.get(&table::PERFORMANCE_ENABLE_MEMORY_PROFILING),
+        }
+    }
+
+    /// Listeners with SO_REUSEPORT would share the port in silence: miners' connections would reach the HTTP
+    /// endpoint.
+    fn check_ports(&self, config: &Config, problems: &mut Problems) {
+        let Some(metrics) = config.metrics.listen() else { return };
+        let keys: [&dyn Entry; 4] = [
+            &table::SERVER_PORT,
+            &table::SERVER_ADDRESS,
+            &table::METRICS_PROMETHEUS_PORT,
+            &table::METRICS_ADDRESS,
+        ];
+        if !self.all_read(&keys) {
+            return;
+        }
+        if let Some(miners) = config
+            .server
+            .listen()
+            .find(|miners| miners.port() == metrics.port() && overlap(miners.ip(), metrics.ip()))
+        {
+            let complaint = format!("miners ({miners}) and metrics ({metrics}) cannot share a port");
+            problems.value(&self.later(&table::SERVER_PORT, &table::METRICS_PROMETHEUS_PORT), complaint);
+        }
+    }
+
+    fn check_shards(&self, config: &Config, problems: &mut Problems) {
+        let (Some(shards), Some(cpus)) = (config.performance.worker_threads, &config.server.cpus) else {
+            return;
+        };
+        let count = cpus.ids().len();
+        let keys: [&dyn Entry; 2] = [&table::PERFORMANCE_WORKER_THREADS, &table::SERVER_CPUS];
+        if shards.get() > count && self.all_read(&keys) {
+            let complaint = format!(
+                "{shards} shards (performance.worker_threads) do not fit on {count} CPUs (server.cpus)"
+            );
+            problems.value(&self.later(&table::SERVER_CPUS, &table::PERFORMANCE_WORKER_THREADS), complaint);
+        }
+    }
+}
+
+/// The table allows no port above 65535.
+fn port(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+/// Every target this program runs on has at least 32 bits.
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

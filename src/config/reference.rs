@@ -1,0 +1,61 @@
+//! The reference: every key with its meaning, range, default and environment variable, as a file that can be
+//! loaded.
+
+use super::key::Entry;
+use super::table;
+
+/// Columns of a comment line, the sign included.
+const COLUMNS: usize = 110;
+
+const HEADER: &str = "\
+# Every key of the configuration, each standing at its default.
+#
+# The file is `--config FILE`, else LOKA_CONFIG, else ./config.toml, else /etc/loka-stratum/config.toml, else
+# none. The file overrides the defaults, the environment the file, the command line the environment.
+# A key that is left out stands at its default; a key that does not exist is an error.
+# Written by `loka-stratum config reference`.
+";
+
+/// The text of `config/reference.toml`.
+pub fn reference() -> String {
+    let mut text = HEADER.to_owned();
+    for (section, doc) in table::SECTIONS {
+        text.push('\n');
+        comment(&mut text, doc);
+        text.push_str(&format!("[{section}]\n"));
+        for entry in table::entries().iter().filter(|entry| entry.path().starts_with(&format!("{section}.")))
+        {
+            key(&mut text, section, *entry);
+        }
+    }
+    text
+}
+
+fn key(text: &mut String, section: &str, entry: &dyn Entry) {
+    let name = entry.path().trim_start_matches(section).trim_start_matches('.');
+    text.push('\n');
+    let later = if entry.is_later() { " (takes effect in a later version)" } else { "" };
+    comment(text, &format!("{}{later}", entry.doc()));
+    comment(text, &format!("Allowed: {}.", entry.allowed()));
+    let flag = entry.flag().map(|flag| format!(" Command line: {flag}.")).unwrap_or_default();
+    comment(text, &format!("Environment: {}.{flag}", entry.environment().join(" or ")));
+    match entry.default_toml() {
+        Some(default) => text.push_str(&format!("{name} = {default}\n")),
+        None => text.push_str(&format!("# {name} = \"pool.example.com\"\n")),
+    }
+}
+
+fn comment(text: &mut String, words: &str) {
+    let mut line = String::from("#");
+    for word in words.split_whitespace() {
+        if line.len() + 1 + word.len() > COLUMNS {
+            text.push_str(&line);
+            text.push('\n');
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+}

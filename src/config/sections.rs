@@ -1,0 +1,197 @@
+//! The checked sections. A value of these types was read, is in range, and fits the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cpus::CpuList;
+use super::net::Host;
+use super::secret::Secret;
+
+/// `[server]`: where miners connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// TCP port, never 0 in a loaded configuration.
+    pub port: u16,
+    /// Addresses to listen on: at least one, none twice.
+    pub addresses: Vec<IpAddr>,
+    /// Most miners connected at one time over all shards; `None`: as many as the descriptors allow.
+    pub max_connections: Option<NonZeroU32>,
+    /// Time from accept to authorized; 1 s to 10 min.
+    pub handshake_timeout: Duration,
+    /// How long a drain waits for answers; 0 to 1 h.
+    pub drain_timeout: Duration,
+    /// CPUs for the shards; `None`: all that the process may run on.
+    pub cpus: Option<CpuList>,
+}
+
+impl ServerConfig {
+    /// Every address with the port, in the order given.
+    pub fn listen(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses.iter().map(|address| SocketAddr::new(*address, self.port))
+    }
+}
+
+/// `[pool]`: where the miners' work comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Name in logs and metrics, 1 to 64 bytes.
+    pub name: String,
+    /// The machine; a name is not yet resolved.
+    pub host: Host,
+    /// TCP port, never 0.
+    pub port: u16,
+    /// Account that takes the place of the miners' own; empty: their names are passed on.
+    pub username: String,
+    /// Password sent in place of the miners' own; empty: theirs are passed on.
+    pub password: Secret,
+    /// What may stand between account and worker; may be empty, its texts are not.
+    pub separator: Vec<String>,
+    /// Subscribe to extranonce changes.
+    pub extranonce: bool,
+}
+
+impl PoolConfig {
+    /// `host:port`, an IPv6 address in brackets.
+    pub fn endpoint(&self) -> String {
+        match &self.host {
+            Host::Ip(ip) => SocketAddr::new(*ip, self.port).to_string(),
+            Host::Name(name) => format!("{name}:{}", self.port),
+        }
+    }
+}
+
+/// `[limiter]`: how long things are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimiterConfig {
+    /// How long a connection may be silent both ways; 1 s to 30 days.
+    pub connections: Duration,
+    /// How long a job stays known (takes effect in a later version).
+    pub jobs: Duration,
+    /// How long submissions are kept, at least as long as `jobs` (takes effect in a later version).
+    pub submissions: Duration,
+}
+
+/// `[security]`: protection from miners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityConfig {
+    /// Whether `max_requests_per_minute` is enforced.
+    pub enable_rate_limiting: bool,
+    /// Requests per minute and connection.
+    pub max_requests_per_minute: NonZeroU32,
+    /// Takes effect in a later version.
+    pub enable_ddos_protection: bool,
+    /// Takes effect in a later version.
+    pub blocked_ip_ttl: Duration,
+}
+
+impl SecurityConfig {
+    /// Requests per minute and connection; `None` when rate limiting is switched off.
+    pub fn requests_per_minute(&self) -> Option<NonZeroU32> {
+        self.enable_rate_limiting.then_some(self.max_requests_per_minute)
+    }
+}
+
+/// `[metrics]`: the HTTP endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether the endpoint is served.
+    pub enable_prometheus: bool,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port, never 0 in a loaded configuration.
+    pub prometheus_port: u16,
+    /// How often the shards' boxes are collected; 100 ms to 1 h.
+    pub collection_interval: Duration,
+}
+
+impl MetricsConfig {
+    /// Where to serve; `None` when the endpoint is switched off.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.enable_prometheus.then(|| SocketAddr::new(self.address, self.prometheus_port))
+    }
+}
+
+/// `[logging]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggingConfig {
+    /// Least important level that is logged.
+    pub level: LogLevel,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// The log file; `None` when file logging is switched off.
+    pub file: Option<PathBuf>,
+}
+
+/// Levels, by who must wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Cannot go on.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// The state of the service.
+    Info,
+    /// Each connection.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+impl LogLevel {
+    pub(super) const NAMES: &'static [(&'static str, Self)] = &[
+        ("trace", Self::Trace),
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("warn", Self::Warn),
+        ("error", Self::Error),
+        ("off", Self::Off),
+    ];
+
+    /// The name as tracing's filters spell it: `info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    pub(super) const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// `[performance]`: sizes and threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerformanceConfig {
+    /// Number of shards; `None`: one per CPU. Never more than the CPUs of `server.cpus`.
+    pub worker_threads: Option<NonZeroUsize>,
+    /// How long connecting to the pool may take; 100 ms to 10 min.
+    pub connection_timeout: Duration,
+    /// Spare buffers a shard keeps.
+    pub buffer_pool_size: usize,
+    /// Takes effect in a later version.
+    pub connection_pool_size: usize,
+    /// Takes effect in a later version.
+    pub enable_string_interning: bool,
+    /// Takes effect in a later version.
+    pub blocking_threads: NonZeroUsize,
+    /// Takes effect in a later version.
+    pub enable_memory_profiling: bool,
+}

@@ -1,0 +1,18 @@
+//! Snapshots as text for machines: Prometheus, JSON, health.
+//!
+//! The names of metrics stand in one table, [`FAMILIES`]; nothing else knows them. This room opens no sockets.
+
+mod families;
+mod health;
+mod histogram;
+mod json;
+mod series;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use families::FAMILIES;
+pub use health::{Health, Uptime};
+pub use json::Figures;
+pub use series::{Family, Kind};
+pub use text::{CONTENT_TYPE, Exposition};

@@ -1,0 +1,221 @@
+//! The table of metrics: name, labels, help, and where the figure comes from. Nothing else knows a name.
+//!
+//! Names follow the conventions of Prometheus: base units, `_total` for counters. All series of a family are there from
+//! the start, at zero, so that rates and alerts work from the first event on.
+
+use super::series::{Family, Series, counter, gauge, seconds};
+use crate::aggregate::{ShardFigures, Snapshot};
+use loka_proto::{Direction, End, Filtered, Method, Reject, RejectClass};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Every metric family there is.
+pub static FAMILIES: &[Family] = &[
+    // Connections of miners.
+    counter("loka_stratum_connections_total", &[], "Connections of miners accepted.", |now, out| {
+        out.count(now.shell(|shell| shell.accepted));
+    }),
+    gauge("loka_stratum_active_connections", &[], "Miners connected now.", |now, out| {
+        out.count(now.shell(|shell| shell.connections));
+    }),
+    counter("loka_stratum_connections_ended_total", &["reason"], "Connections ended, by reason.", |now, out| {
+        let ends = &now.stats.counts.ends;
+        End::ALL.iter().for_each(|end| out.value(&[end.label()], ends[end.index()] as f64));
+    }),
+    counter("loka_stratum_connection_errors_total", &[], "Connections ended by a fault.", |now, out| {
+        out.count(now.connection_errors());
+    }),
+    counter("loka_stratum_accept_errors_total", &[], "Failed attempts to accept a miner.", |now, out| {
+        out.count(now.shell(|shell| shell.accept_errors));
+    }),
+    // Connections to the pool.
+    seconds("loka_stratum_pool_connect_seconds", "Time to open a connection to the pool.", |now, out| {
+        out.microseconds(&now.stats.connect_us);
+    }),
+    counter("loka_stratum_pool_dials_total", &[], "Attempts to open a connection to the pool.", |now, out| {
+        out.count(now.shell(|shell| shell.dials));
+    }),
+    counter("loka_stratum_pool_dial_failures_total", &[], "Attempts that failed.", |now, out| {
+        out.count(now.shell(|shell| shell.dial_failures));
+    }),
+    gauge("loka_stratum_pool_links", &[], "Connections to the pool open now.", |now, out| {
+        out.count(now.shell(|shell| shell.pool_links));
+    }),
+    // Messages and bytes.
+    counter("loka_stratum_messages_received_total", &["from", "method"], "Messages received.", |now, out| {
+        messages(now, out, &[("miner", Direction::FromMiner), ("pool", Direction::FromPool)]);
+    }),
+    counter("loka_stratum_messages_sent_total", &["to", "method"], "Messages sent.", |now, out| {
+        messages(now, out, &[("miner", Direction::ToMiner), ("pool", Direction::ToPool)]);
+    }),
+    counter("loka_stratum_bytes_received_total", &["from"], "Bytes received.", |now, out| {
+        bytes(now, out, &[("miner", Direction::FromMiner), ("pool", Direction::FromPool)]);
+    }),
+    counter("loka_stratum_bytes_sent_total", &["to"], "Bytes sent.", |now, out| {
+        bytes(now, out, &[("miner", Direction::ToMiner), ("pool", Direction::ToPool)]);
+    }),
+    counter(
+        "loka_stratum_protocol_errors_total",
+        &["from", "reason"],
+        "Messages that do not keep to the protocol: of miners, answered with an error; of pools, not passed on.",
+        protocol_errors,
+    ),
+    counter(
+        "loka_stratum_requests_refused_total",
+        &["reason"],
+        "Requests of miners that the proxy answered with an error.",
+        |now, out| {
+            let rejects = &now.stats.counts.rejects;
+            Reject::ALL.iter().for_each(|why| out.value(&[why.label()], rejects[why.index()] as f64));
+        },
+    ),
+    counter(
+        "loka_stratum_pool_messages_filtered_total",
+        &["reason"],
+        "Messages of pools that were not passed on.",
+        |now, out| {
+            let filtered = &now.stats.counts.filtered;
+            Filtered::ALL.iter().for_each(|why| out.value(&[why.label()], filtered[why.index()] as f64));
+        },
+    ),
+    counter(
+        "loka_stratum_configure_answered_total",
+        &[],
+        "Answers to mining.configure given by the proxy because the pool gave none.",
+        |now, out| out.count(now.stats.counts.configure_answered),
+    ),
+    counter(
+        "loka_stratum_backpressure_pauses_total",
+        &[],
+        "Times a side was not read because the other did not take its bytes.",
+        |now, out| out.count(now.shell(|shell| shell.pauses)),
+    ),
+    gauge("loka_stratum_queued_bytes", &[], "Bytes waiting in queues and sessions.", |now, out| {
+        out.count(now.shell(|shell| shell.queued_bytes));
+    }),
+    // Shares and workers.
+    counter("loka_stratum_shares_forwarded_total", &[], "Shares sent to the pool.", |now, out| {
+        out.count(now.stats.counts.shares.forwarded);
+    }),
+    counter("loka_stratum_shares_accepted_total", &[], "Shares accepted by the pool.", |now, out| {
+        out.count(now.stats.counts.shares.accepted);
+    }),
+    counter(
+        "loka_stratum_shares_rejected_total",
+        &["reason"],
+        "Shares rejected by the pool, by reason.",
+        |now, out| {
+            let rejected = &now.stats.counts.shares.rejected;
+            RejectClass::ALL.iter().for_each(|why| out.value(&[why.label()], rejected[why.index()] as f64));
+        },
+    ),
+    counter("loka_stratum_shares_unanswered_total", &[], "Shares the pool never answered.", |now, out| {
+        out.count(now.stats.counts.shares.unanswered);
+    }),
+    counter(
+        "loka_stratum_shares_refused_total",
+        &[],
+        "Shares refused by the proxy and never sent to the pool.",
+        |now, out| out.count(now.stats.counts.shares.refused),
+    ),
+    counter(
+        "loka_stratum_accepted_difficulty_total",
+        &[],
+        "Sum of the difficulties of accepted shares; times 2^32 it is the expected number of hashes.",
+        |now, out| out.value(&[], now.stats.counts.shares.accepted_difficulty),
+    ),
+    counter(
+        "loka_stratum_authorizations_total",
+        &["result"],
+        "Answers of the pool to mining.authorize.",
+        |now, out| {
+            let authorizations = now.stats.counts.authorizations;
+            out.value(&["accepted"], authorizations.accepted as f64);
+            out.value(&["refused"], authorizations.refused as f64);
+        },
+    ),
+    seconds("loka_stratum_submit_response_seconds", "Time from a share to the pool's answer.", |now, out| {
+        out.microseconds(&now.stats.submit_us);
+    }),
+    // Shards.
+    counter("loka_stratum_shard_busy_seconds_total", &["shard"], "Time spent working.", |now, out| {
+        shards(now, out, |shard| shard.shell.busy_us as f64 / 1e6);
+    }),
+    counter("loka_stratum_shard_turns_total", &["shard"], "Turns of the shard's loop.", |now, out| {
+        shards(now, out, |shard| shard.shell.turns as f64);
+    }),
+    gauge("loka_stratum_shard_connections", &["shard"], "Miners on this shard now.", |now, out| {
+        shards(now, out, |shard| shard.shell.connections as f64);
+    }),
+    gauge(
+        "loka_stratum_shard_report_age_seconds",
+        &["shard"],
+        "Age of the shard's last report; +Inf before the first.",
+        |now, out| {
+            shards(now, out, |shard| shard.report_age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        },
+    ),
+    // The program.
+    gauge("loka_stratum_ready", &[], "1 when every shard works and the proxy is not draining.", |now, out| {
+        out.count(u64::from(now.is_ready()));
+    }),
+    gauge("loka_stratum_draining", &[], "1 when the proxy is about to end.", |now, out| {
+        out.count(u64::from(now.draining));
+    }),
+    gauge("loka_stratum_build_info", &["version"], "Always 1; the version is the label.", |now, out| {
+        out.value(&[now.version], 1.0);
+    }),
+    gauge("loka_stratum_uptime_seconds", &[], "Time since the start.", |now, out| {
+        out.value(&[], now.uptime.as_secs_f64());
+    }),
+    counter("loka_stratum_log_lines_dropped_total", &[], "Log lines lost to a slow log.", |now, out| {
+        out.count(now.log_lines_dropped);
+    }),
+    // The process, under the names that every Prometheus client uses.
+    counter("process_cpu_seconds_total", &[], "CPU time used, user and system.", |now, out| {
+        out.value(&[], now.process.cpu_seconds);
+    }),
+    gauge("process_resident_memory_bytes", &[], "Memory in use.", |now, out| {
+        out.count(now.process.resident_bytes);
+    }),
+    gauge("process_virtual_memory_bytes", &[], "Address space in use.", |now, out| {
+        out.count(now.process.virtual_bytes);
+    }),
+    gauge("process_open_fds", &[], "Open file descriptors.", |now, out| out.count(now.process.open_fds)),
+    gauge("process_max_fds", &[], "Most file descriptors allowed.", |now, out| out.count(now.process.max_fds)),
+    gauge("process_threads", &[], "Threads.", |now, out| out.count(now.process.threads)),
+    gauge("process_start_time_seconds", &[], "Start of the process, Unix time.", |now, out| {
+        let since = now.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        out.value(&[], since.as_secs_f64());
+    }),
+];
+
+fn messages(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
+    for (side, direction) in sides {
+        let counts = &now.stats.counts.messages[direction.index()];
+        for method in Method::ALL {
+            out.value(&[side, method.label()], counts[method.index()] as f64);
+        }
+    }
+}
+
+fn bytes(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
+    for (side, direction) in sides {
+        out.value(&[side], now.stats.counts.bytes[direction.index()] as f64);
+    }
+}
+
+fn protocol_errors(now: &Snapshot, out: &mut Series) {
+    let counts = &now.stats.counts;
+    for why in Reject::ALL.iter().filter(|why| why.is_protocol_error()) {
+        out.value(&["miner", why.label()], counts.rejects[why.index()] as f64);
+    }
+    for why in Filtered::ALL {
+        out.value(&["pool", why.label()], counts.filtered[why.index()] as f64);
+    }
+}
+
+fn shards(now: &Snapshot, out: &mut Series, figure: impl Fn(&ShardFigures) -> f64) {
+    for shard in &now.shards {
+        out.value(&[&shard.shard.to_string()], figure(shard));
+    }
+}

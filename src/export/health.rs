@@ -1,0 +1,91 @@
+//! `/health`: one look for people and load balancers.
+
+use crate::aggregate::{PoolState, Snapshot};
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// The body of `/health`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// `healthy`, `degraded` (a shard is stalled or the pool unreachable), `draining` or `starting`.
+    pub status: &'static str,
+    /// Time since the start, as `2d 4h 23m`.
+    pub uptime: String,
+    /// The same in seconds.
+    pub uptime_seconds: u64,
+    /// Version of this program.
+    pub version: &'static str,
+    /// Miners connected now.
+    pub connections: u64,
+    /// What the proxy is made of.
+    pub services: Services,
+}
+
+/// What the proxy is made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Services {
+    /// `up`, `starting` or `stalled`.
+    pub shards: &'static str,
+    /// `up`, `idle` (no miner needs it) or `unreachable`.
+    pub pool: &'static str,
+    /// `up` or `stalled`.
+    pub metrics: &'static str,
+}
+
+impl Health {
+    /// Reads it from the newest snapshot.
+    pub fn of(now: &Snapshot) -> Self {
+        let stalled = now.shards.iter().any(|shard| shard.is_stalled());
+        let pool = now.pool();
+        let degraded = stalled || !now.is_fresh() || pool == PoolState::Unreachable;
+        let status = match () {
+            () if now.draining => "draining",
+            () if now.is_starting() => "starting",
+            () if degraded => "degraded",
+            () => "healthy",
+        };
+        let shards = match () {
+            () if now.is_starting() => "starting",
+            () if stalled => "stalled",
+            () => "up",
+        };
+        Self {
+            status,
+            uptime: Uptime(now.uptime).to_string(),
+            uptime_seconds: now.uptime.as_secs(),
+            version: now.version,
+            connections: now.shell(|shell| shell.connections),
+            services: Services {
+                shards,
+                pool: pool_label(pool),
+                metrics: if now.is_fresh() { "up" } else { "stalled" },
+            },
+        }
+    }
+}
+
+pub(super) fn pool_label(pool: PoolState) -> &'static str {
+    match pool {
+        PoolState::Idle => "idle",
+        PoolState::Up => "up",
+        PoolState::Unreachable => "unreachable",
+    }
+}
+
+/// A duration for people: `2d 4h 23m`, `4h 23m`, `23m 5s` or `5s`.
+#[derive(Debug, Clone, Copy)]
+pub struct Uptime(pub Duration);
+
+impl fmt::Display for Uptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+        match () {
+            () if days > 0 => write!(f, "{days}d {hours}h {minutes}m"),
+            () if hours > 0 => write!(f, "{hours}h {minutes}m"),
+            () if minutes > 0 => write!(f, "{minutes}m {}s", seconds % 60),
+            () => write!(f, "{seconds}s"),
+        }
+    }
+}

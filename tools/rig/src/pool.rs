@@ -1,0 +1,230 @@
+//! The simulated pool: any number of connections on one thread of its own, realistic messages, and bad manners on demand.
+//!
+//! It refuses to check proof of work. It does check that every share is well formed, for a job it gave out, by a user it
+//! authorized, within the version bits it granted, and that no share comes twice.
+
+mod handshake;
+mod jobs;
+mod peer;
+mod report;
+mod server;
+mod shares;
+mod world;
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mio::Waker;
+
+pub use report::PoolReport;
+use server::Server;
+
+/// The largest extranonce2 the pool can remember for its check of uniqueness, in bytes.
+const EXTRANONCE2_BYTES_MAX: usize = 16;
+/// What clients of the field can read: more branches would need a block of more than 2^32 transactions.
+const MERKLE_BRANCHES_MAX: usize = 32;
+
+/// How the pool behaves. `Default` is a healthy pool of ordinary size on an unused port of 127.0.0.1.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// Where to listen; port 0 takes an unused port.
+    pub listen: SocketAddr,
+    /// Bytes of extranonce2 the miners may choose, 1..=16.
+    pub extranonce2_size: usize,
+    /// The version bits that are granted at most. 0 refuses version rolling.
+    pub version_mask: u32,
+    /// Sent by `mining.set_difficulty` before the first job.
+    pub difficulty: f64,
+    /// Time between jobs. Zero means that each connection gets one job and no further ones.
+    pub notify_interval: Duration,
+    /// Branches in a job, 0..=32.
+    pub merkle_branches: usize,
+    /// How many of 1,000 good shares are rejected as low difficulty (code 23). Which ones follows from `seed`.
+    pub reject_permille: u32,
+    /// How long a share's answer is held back.
+    pub answer_delay: Duration,
+    /// Send `mining.set_version_mask` after the answer to `mining.configure`.
+    pub announce_version_mask: bool,
+    /// Makes jobs, extranonces and rejections reproducible.
+    pub seed: u64,
+    pub misbehaviour: Misbehaviour,
+    /// Connections beyond this are closed at once and counted as refused.
+    pub connections_max: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        PoolConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            extranonce2_size: 8,
+            version_mask: 0x1fff_e000,
+            difficulty: 1024.0,
+            notify_interval: Duration::from_secs(30),
+            merkle_branches: 12,
+            reject_permille: 0,
+            answer_delay: Duration::ZERO,
+            announce_version_mask: false,
+            seed: 1,
+            misbehaviour: Misbehaviour::None,
+            connections_max: 32_000,
+        }
+    }
+}
+
+/// One way to be a bad pool. Counts are per connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misbehaviour {
+    None,
+    /// Closes each connection as soon as it is accepted.
+    CloseOnAccept,
+    /// Reads everything and never says a word.
+    AcceptAndSilent,
+    /// Never reads, so that the other side's send queue fills up.
+    NeverReads,
+    /// Answers so many shares, then closes in good order.
+    CloseAfterShares(u64),
+    /// Answers so many shares, then resets the connection.
+    ResetAfterShares(u64),
+    /// Answers so many shares, then ends its own direction and keeps reading.
+    HalfCloseAfterShares(u64),
+    /// Answers so many shares, then stays connected without another word.
+    SilentAfterShares(u64),
+    /// Sends a line that is no JSON right after the answer to authorize.
+    GarbageLine,
+    /// Sends 160 KiB without a newline right after the answer to authorize.
+    EndlessLine,
+    /// Answers every request with error 20, "Server full".
+    ServerFull,
+    NoConfigureAnswer,
+    NoSubscribeAnswer,
+    RejectAuthorize,
+    RejectExtranonceSubscribe,
+    CloseOnExtranonceSubscribe,
+    SilentExtranonceSubscribe,
+    /// Sends `mining.set_difficulty` before the answer to subscribe.
+    DifficultyBeforeSubscribeAnswer,
+    /// Sends difficulty and job before the answer to authorize, as ckpool does.
+    JobBeforeAuthorizeAnswer,
+    /// Everything is sent one byte per write.
+    DribbleBytes,
+    /// Every share is answered two times.
+    AnswerTwice,
+}
+
+/// What the owner of a pool asks its thread to do. Each is acknowledged when done.
+enum Command {
+    Report(Sender<PoolReport>),
+    KillConnections(Sender<u64>),
+    Notify { clean: bool, done: Sender<u64> },
+    Broadcast { line: Vec<u8>, done: Sender<u64> },
+    Misbehave { misbehaviour: Misbehaviour, done: Sender<u64> },
+    Difficulty { difficulty: f64, done: Sender<u64> },
+    Stop,
+}
+
+/// A running pool. Dropping it stops the pool and closes its connections.
+pub struct PoolHandle {
+    addr: SocketAddr,
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<PoolReport>>,
+}
+
+impl PoolHandle {
+    /// Listens and starts the pool's thread.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a config out of its ranges; otherwise what binding, polling or spawning said.
+    pub fn start(config: PoolConfig) -> io::Result<PoolHandle> {
+        check(&config)?;
+        let (commands, inbox): (Sender<Command>, Receiver<Command>) = channel();
+        let (server, addr, waker) = Server::bind(config, inbox)?;
+        let thread = thread::Builder::new().name("rig-pool".into()).spawn(move || server.run())?;
+        Ok(PoolHandle { addr, commands, waker: Arc::new(waker), thread: Some(thread) })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The counters as the pool's thread sees them now.
+    pub fn report(&self) -> PoolReport {
+        self.ask(Command::Report).unwrap_or_default()
+    }
+
+    /// Resets (RST) every live connection, as when the pool's host dies, and returns how many there were. It keeps
+    /// listening.
+    pub fn kill_connections(&self) -> u64 {
+        self.ask(Command::KillConnections).unwrap_or_default()
+    }
+
+    /// Gives every working connection a new job now; `clean` makes all older jobs unknown. Returns how many got it.
+    pub fn notify(&self, clean: bool) -> u64 {
+        self.ask(|done| Command::Notify { clean, done }).unwrap_or_default()
+    }
+
+    /// Sends one line (the newline is added) to every live connection and returns how many there were.
+    pub fn broadcast(&self, line: &str) -> u64 {
+        let line = format!("{line}\n").into_bytes();
+        self.ask(|done| Command::Broadcast { line, done }).unwrap_or_default()
+    }
+
+    /// Changes the manners of the running pool, for connections that are open too.
+    pub fn misbehave(&self, misbehaviour: Misbehaviour) {
+        let _ = self.ask(|done| Command::Misbehave { misbehaviour, done });
+    }
+
+    /// Sends a new difficulty to every working connection and returns how many got it.
+    pub fn set_difficulty(&self, difficulty: f64) -> u64 {
+        self.ask(|done| Command::Difficulty { difficulty, done }).unwrap_or_default()
+    }
+
+    /// Closes the listener and all connections, and returns the last counters.
+    pub fn stop(mut self) -> PoolReport {
+        self.end().unwrap_or_default()
+    }
+
+    fn end(&mut self) -> Option<PoolReport> {
+        let thread = self.thread.take()?;
+        // Both fail only when the thread has ended already; joining it then tells the reason.
+        let _ = self.commands.send(Command::Stop);
+        let _ = self.waker.wake();
+        thread.join().ok()
+    }
+
+    /// `None` when the pool's thread is gone.
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+        let (sender, answer) = channel();
+        self.commands.send(command(sender)).ok()?;
+        self.waker.wake().ok()?;
+        answer.recv().ok()
+    }
+}
+
+impl Drop for PoolHandle {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn check(config: &PoolConfig) -> io::Result<()> {
+    let refuse = |message: &str| Err(io::Error::new(ErrorKind::InvalidInput, message));
+    if !(1..=EXTRANONCE2_BYTES_MAX).contains(&config.extranonce2_size) {
+        return refuse("extranonce2_size must be 1..=16");
+    }
+    if config.merkle_branches > MERKLE_BRANCHES_MAX {
+        return refuse("merkle_branches must be 0..=32");
+    }
+    if config.reject_permille > 1000 {
+        return refuse("reject_permille must be 0..=1000");
+    }
+    if !(config.difficulty.is_finite() && config.difficulty > 0.0) {
+        return refuse("difficulty must be above 0");
+    }
+    Ok(())
+}

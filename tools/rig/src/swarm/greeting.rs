@@ -1,0 +1,114 @@
+//! The handshake of a swarm miner: configure, subscribe, authorize; all at once or step by step.
+
+use super::SwarmConfig;
+use super::ids::{AUTHORIZE, CONFIGURE, SUBSCRIBE};
+use super::link::{EXTRANONCE2_BYTES_MAX, Heard, Link};
+use super::report::Tally;
+use crate::wire::{Message, hex_word};
+
+/// The mask that is asked for.
+const ASKED_MASK: &str = "1fffe000";
+
+/// Which requests of the greeting were sent and answered: one bit per serial number.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Greeted {
+    sent: u8,
+    answered: u8,
+}
+
+impl Greeted {
+    fn bit(serial: u64) -> u8 {
+        1 << serial
+    }
+
+    pub(super) fn is_complete(self) -> bool {
+        let needed = Self::bit(SUBSCRIBE) | Self::bit(AUTHORIZE);
+        self.sent & needed == needed && self.sent == self.answered
+    }
+}
+
+impl Link {
+    /// Sends the first request or, pipelined, all of them.
+    pub(super) fn greet(&mut self, config: &SwarmConfig) {
+        while self.send_next_greeting(config) && self.habits.pipelined {}
+    }
+
+    /// False when all were sent.
+    fn send_next_greeting(&mut self, config: &SwarmConfig) -> bool {
+        let is_wanted = |serial: u64| serial != CONFIGURE || self.habits.version_bits;
+        let unsent = |&serial: &u64| is_wanted(serial) && self.greeted.sent & Greeted::bit(serial) == 0;
+        let Some(serial) = [CONFIGURE, SUBSCRIBE, AUTHORIZE].into_iter().find(unsent) else { return false };
+        self.greeted.sent |= Greeted::bit(serial);
+        let out = self.outbox.buffer();
+        out.extend_from_slice(b"{\"id\":");
+        self.habits.ids.write(out, serial);
+        let rest = match serial {
+            CONFIGURE => format!(
+                ",\"method\":\"mining.configure\",\"params\":[[\"version-rolling\"],\
+                 {{\"version-rolling.mask\":\"{ASKED_MASK}\",\"version-rolling.min-bit-count\":2}}]}}\n"
+            ),
+            SUBSCRIBE => ",\"method\":\"mining.subscribe\",\"params\":[\"loka-rig/0.1\"]}\n".to_owned(),
+            _ => {
+                let password = serde_json::Value::from(config.password.as_str());
+                format!(",\"method\":\"mining.authorize\",\"params\":[{},{password}]}}\n", self.user)
+            }
+        };
+        out.extend_from_slice(rest.as_bytes());
+        true
+    }
+
+    /// Takes the answer to one of the greeting's requests.
+    pub(super) fn handle_greeting_answer(
+        &mut self,
+        config: &SwarmConfig,
+        serial: u64,
+        message: &Message<'_>,
+        tally: &mut Tally,
+    ) -> Heard {
+        let bit = Greeted::bit(serial);
+        if self.greeted.sent & bit == 0 {
+            tally.report.shares.mismatched += 1;
+            return Heard::Nothing;
+        }
+        if self.greeted.answered & bit != 0 {
+            tally.report.shares.duplicate_answers += 1;
+            return Heard::Nothing;
+        }
+        self.greeted.answered |= bit;
+        let accepted = match serial {
+            CONFIGURE => {
+                self.version_mask = granted_mask(message);
+                true
+            }
+            SUBSCRIBE => self.take_subscription(message),
+            _ => message.is_accepted(),
+        };
+        if !accepted {
+            tally.note_error(format!("refused: {}", message.error.map_or("no reason", |error| error.get())));
+            return Heard::Refused;
+        }
+        self.send_next_greeting(config);
+        self.ready_if_complete()
+    }
+
+    /// False when the answer has no usable extranonce.
+    fn take_subscription(&mut self, message: &Message<'_>) -> bool {
+        let tree: Option<serde_json::Value> =
+            message.result.and_then(|result| serde_json::from_str(result.get()).ok());
+        let size = tree.as_ref().and_then(|result| result.get(2)?.as_u64()).unwrap_or(0) as usize;
+        let has_extranonce1 =
+            tree.as_ref().and_then(|result| result.get(1)?.as_str()).is_some_and(|text| !text.is_empty());
+        self.extranonce2_size = size;
+        message.error.is_none() && has_extranonce1 && (1..=EXTRANONCE2_BYTES_MAX).contains(&size)
+    }
+}
+
+/// `None` when version rolling was not granted.
+fn granted_mask(message: &Message<'_>) -> Option<u32> {
+    let result: serde_json::Value = serde_json::from_str(message.result?.get()).ok()?;
+    if result.get("version-rolling")?.as_bool()? {
+        hex_word(result.get("version-rolling.mask")?.as_str()?)
+    } else {
+        None
+    }
+}
