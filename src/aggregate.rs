@@ -74,19 +74,12 @@ fn start<C>(collect: C, shards: usize, facts: Facts, interval: Duration) -> io::
 where
     C: FnMut(&mut dyn FnMut(&Report)) + Send + 'static,
 {
-    let now = Instant::now();
-    let totals = Totals::new(shards);
-    let process = ProcessFigures::read();
-    let draining = Arc::new(AtomicBool::new(false));
-    let mark = Mark::new(now, &totals, &process);
-    let rates = Rates::none(shards);
-    let first = Snapshot::new(now, &facts, &totals, &rates, process, false);
-    let (publish, latest) = watch::channel(Arc::new(first));
+    let (state, snapshots) = State::new(collect, shards, facts, interval, Instant::now());
+    let draining = Arc::clone(&state.draining);
     let (wake, woken) = sync_channel(WAKES_MAX);
-    let state =
-        State { collect, facts, interval, totals, mark, rates, process, draining: draining.clone(), publish };
-    let thread = std::thread::Builder::new().name("aggregator".to_owned()).spawn(move || state.run(&woken))?;
-    Ok(AggregatorHandle { snapshots: SnapshotReader { latest }, draining, wake, thread })
+    let thread =
+        std::thread::Builder::new().name("aggregator".to_owned()).spawn(move || state.run(&woken))?;
+    Ok(AggregatorHandle { snapshots, draining, wake, thread })
 }
 
 /// Stands for the running thread, which ends when this is dropped.
@@ -155,6 +148,24 @@ struct State<C> {
 }
 
 impl<C: FnMut(&mut dyn FnMut(&Report))> State<C> {
+    fn new(
+        collect: C,
+        shards: usize,
+        facts: Facts,
+        interval: Duration,
+        now: Instant,
+    ) -> (Self, SnapshotReader) {
+        let totals = Totals::new(shards);
+        let process = ProcessFigures::read();
+        let mark = Mark::new(now, &totals, &process);
+        let rates = Rates::none(shards);
+        let first = Snapshot::new(now, &facts, &totals, &rates, process, false);
+        let (publish, latest) = watch::channel(Arc::new(first));
+        let draining = Arc::default();
+        let state = Self { collect, facts, interval, totals, mark, rates, process, draining, publish };
+        (state, SnapshotReader { latest })
+    }
+
     fn run(mut self, woken: &Receiver<()>) {
         let poll = self.interval.clamp(POLL_MIN, POLL_MAX);
         loop {

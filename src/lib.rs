@@ -1,1 +1,16 @@
+//! Loka Stratum: the control plane of the proxy, and its data plane for programs that bring middleware of their own.
+//!
+//! `docs`: ARCHITECTURE.md has the code map, the flows and the invariants.
+
+pub mod admin;
+pub mod aggregate;
+pub mod cli;
 pub mod config;
+pub mod export;
+pub mod logging;
+pub mod supervisor;
+
+pub use config::{
+    Config, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
+};
+pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

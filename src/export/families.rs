@@ -17,10 +17,15 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_active_connections", &[], "Miners connected now.", |now, out| {
         out.count(now.shell(|shell| shell.connections));
     }),
-    counter("loka_stratum_connections_ended_total", &["reason"], "Connections ended, by reason.", |now, out| {
-        let ends = &now.stats.counts.ends;
-        End::ALL.iter().for_each(|end| out.value(&[end.label()], ends[end.index()] as f64));
-    }),
+    counter(
+        "loka_stratum_connections_ended_total",
+        &["reason"],
+        "Connections ended, by reason.",
+        |now, out| {
+            let ends = &now.stats.counts.ends;
+            End::ALL.iter().for_each(|end| out.value(&[end.label()], ends[end.index()] as f64));
+        },
+    ),
     counter("loka_stratum_connection_errors_total", &[], "Connections ended by a fault.", |now, out| {
         out.count(now.connection_errors());
     }),
@@ -31,9 +36,14 @@ pub static FAMILIES: &[Family] = &[
     seconds("loka_stratum_pool_connect_seconds", "Time to open a connection to the pool.", |now, out| {
         out.microseconds(&now.stats.connect_us);
     }),
-    counter("loka_stratum_pool_dials_total", &[], "Attempts to open a connection to the pool.", |now, out| {
-        out.count(now.shell(|shell| shell.dials));
-    }),
+    counter(
+        "loka_stratum_pool_dials_total",
+        &[],
+        "Attempts to open a connection to the pool.",
+        |now, out| {
+            out.count(now.shell(|shell| shell.dials));
+        },
+    ),
     counter("loka_stratum_pool_dial_failures_total", &[], "Attempts that failed.", |now, out| {
         out.count(now.shell(|shell| shell.dial_failures));
     }),
@@ -155,9 +165,14 @@ pub static FAMILIES: &[Family] = &[
         },
     ),
     // The program.
-    gauge("loka_stratum_ready", &[], "1 when every shard works and the proxy is not draining.", |now, out| {
-        out.count(u64::from(now.is_ready()));
-    }),
+    gauge(
+        "loka_stratum_ready",
+        &[],
+        "1 when every shard works and the proxy is not draining.",
+        |now, out| {
+            out.count(u64::from(now.is_ready()));
+        },
+    ),
     gauge("loka_stratum_draining", &[], "1 when the proxy is about to end.", |now, out| {
         out.count(u64::from(now.draining));
     }),
@@ -181,7 +196,9 @@ pub static FAMILIES: &[Family] = &[
         out.count(now.process.virtual_bytes);
     }),
     gauge("process_open_fds", &[], "Open file descriptors.", |now, out| out.count(now.process.open_fds)),
-    gauge("process_max_fds", &[], "Most file descriptors allowed.", |now, out| out.count(now.process.max_fds)),
+    gauge("process_max_fds", &[], "Most file descriptors allowed.", |now, out| {
+        out.count(now.process.max_fds)
+    }),
     gauge("process_threads", &[], "Threads.", |now, out| out.count(now.process.threads)),
     gauge("process_start_time_seconds", &[], "Start of the process, Unix time.", |now, out| {
         let since = now.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

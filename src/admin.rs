@@ -1,0 +1,85 @@
+//! The admin room: HTTP for people, Prometheus and load balancers, on a thread of its own.
+//!
+//! It reads snapshots and asks no shard for anything. It changes nothing: every route is a GET.
+
+mod accept;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use accept::Form;
+pub use routes::router;
+
+use crate::aggregate::SnapshotReader;
+use crate::export::Exposition;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// Why the endpoint cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address cannot be bound.
+    #[error("cannot serve metrics on {addr}: {source} (metrics.address and metrics.prometheus_port name it)")]
+    Bind {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No thread or event queue for it.
+    #[error("cannot start the admin thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The table of metrics is wrong.
+    #[error("the table of metrics is wrong: {0}")]
+    Table(#[from] prometheus::Error),
+}
+
+/// Stands for the running server, which ends when this is dropped.
+#[derive(Debug)]
+pub struct AdminHandle {
+    addr: SocketAddr,
+    stopping: watch::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Binds `addr` and serves what `snapshots` reads on a thread named `admin`. When this returns, the endpoint can be
+/// connected to.
+///
+/// # Errors
+/// The address cannot be bound, or the thread cannot be started.
+pub fn start(addr: SocketAddr, snapshots: SnapshotReader) -> Result<AdminHandle, AdminError> {
+    let app = router(snapshots.clone(), Exposition::new(snapshots)?, Form::Prometheus);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let bind = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    let (bound, listener) = bind().map_err(|source| AdminError::Bind { addr, source })?;
+    let listener = {
+        let _within = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let (stopping, stopped) = watch::channel(());
+    let serve = move || runtime.block_on(server::serve(listener, app, stopped));
+    let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
+    Ok(AdminHandle { addr: bound, stopping, thread })
+}
+
+impl AdminHandle {
+    /// Where it listens; the port is the one that was given by the system if 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes no more connections, lets requests in work be answered for at most a second, and ends the thread.
+    pub fn stop(self) {
+        drop(self.stopping);
+        if self.thread.join().is_err() {
+            tracing::error!("the admin thread panicked");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The command line: what was typed becomes one call, and what came of it an exit code.
+//!
+//! Standard output carries what was asked for, standard error what went wrong and the log.
+
+mod bench;
+mod check;
+mod children;
+mod demo;
+mod reference;
+mod run;
+mod screen;
+
+use crate::config::{ConfigError, Overrides};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code for a failure while running.
+const FAILED: u8 = 1;
+
+/// Bitcoin Stratum V1 mining proxy: one pinned executor per core, nothing shared on the data path.
+#[derive(Debug, Parser)]
+#[command(name = "loka-stratum", version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    /// Check the configuration and exit, like `check`
+    #[arg(long)]
+    validate: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+struct Options {
+    /// Configuration file [default: $LOKA_CONFIG, ./config.toml, /etc/loka-stratum/config.toml, or none]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where miners connect: an address, a port, or both
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The pool: host or host:port
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pool: Option<String>,
+    /// Number of shards; 0 for one per allowed CPU
+    #[arg(long, global = true, value_name = "N")]
+    shards: Option<usize>,
+    /// CPUs that the shards are pinned to, such as 2-5,8
+    #[arg(long, global = true, value_name = "LIST")]
+    cpus: Option<String>,
+    /// off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Set any key of the configuration; may be given several times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Options {
+    fn overrides(&self) -> Overrides {
+        let Options { config, listen, pool, shards, cpus, log_level, set } = self.clone();
+        Overrides { config, shards, cpus, listen, pool, log_level, set }
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as pool.username=farm")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (the default)
+    Run,
+    /// Check the configuration, print what is in force, exit with 78 if it is wrong
+    Check(check::Arguments),
+    /// Show the product: an embedded pool, 50 simulated miners and the proxy, on this machine
+    Demo(demo::Arguments),
+    /// Load a Stratum V1 server, or without a target measure this proxy against a direct connection
+    Bench(bench::Arguments),
+    /// About the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Parts of `bench` that run in a process of their own, so that their CPU and memory can be told apart
+    #[command(subcommand, hide = true)]
+    Child(children::Child),
+}
+
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// Print every key with its meaning, default and range
+    Reference,
+}
+
+/// Why a command failed. Decides the exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// Anything else.
+    Run(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        match error.into().downcast::<ConfigError>() {
+            Ok(error) => Failure::Config(error),
+            Err(error) => Failure::Run(error),
+        }
+    }
+}
+
+impl Failure {
+    /// Tells what went wrong on standard error, and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Failure::Config(error) => {
+                screen::complain(error);
+                ExitCode::from(ConfigError::EXIT_CODE)
+            }
+            Failure::Run(error) => {
+                screen::complain(&format_args!("loka-stratum: {error:#}"));
+                ExitCode::from(FAILED)
+            }
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub fn execute(self) -> Result<(), Failure> {
+        let overrides = self.options.overrides();
+        match self.command {
+            _ if self.validate => check::execute(overrides, &check::Arguments::default()),
+            None | Some(Command::Run) => run::execute(overrides),
+            Some(Command::Check(arguments)) => check::execute(overrides, &arguments),
+            Some(Command::Demo(arguments)) => demo::execute(&overrides, &arguments),
+            Some(Command::Bench(arguments)) => bench::execute(&self.options, &arguments),
+            Some(Command::Config(Config::Reference)) => reference::execute(),
+            Some(Command::Child(child)) => children::execute(&self.options, &child),
+        }
+    }
+}

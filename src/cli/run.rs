@@ -1,0 +1,19 @@
+//! `run`: the proxy in the foreground, until a signal asks it to drain.
+
+use super::Failure;
+use crate::config::{self, Loaded, Overrides, Sources};
+use crate::logging;
+use crate::supervisor::Proxy;
+
+pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
+    let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
+    let log = logging::init(config.logging.level, config.logging.format, config.logging.file.as_deref())?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?file, "starting");
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let proxy = Proxy::start(&config, log.dropped_lines())?;
+    proxy.stop_on_signals()?;
+    proxy.run()?;
+    Ok(())
+}

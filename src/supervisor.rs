@@ -1,0 +1,292 @@
+//! One shard per core: starts them, watches them, and ends them with a deadline.
+//!
+//! It moves no byte of a miner. A shard that dies takes the process with it, so that whoever runs it starts it again:
+//! half a farm without a proxy would be noticed later and cost more.
+
+mod plan;
+mod resolve;
+mod signals;
+
+pub use plan::{StandardPipeline, standard_pipeline};
+pub use resolve::ResolveError;
+
+use crate::admin::{self, AdminError, AdminHandle};
+use crate::aggregate::{Aggregator, AggregatorHandle, Facts, Snapshot, SnapshotReader};
+use crate::config::Config;
+use crate::logging::DroppedLines;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use loka_proto::middleware::Stage;
+use loka_runtime::cores::{self, CoresError};
+use loka_runtime::preflight::{self, PreflightError};
+use loka_runtime::{
+    Command, ControlEnd, ListenError, ShardError, ShardHandle, ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
+};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use thiserror::Error;
+
+/// Events that may wait to be looked at: signals, ended shards, resolved names.
+const EVENTS_MAX: usize = 64;
+/// How much longer than its deadline a drain may take before the process ends all the same.
+const DRAIN_GRACE: Duration = Duration::from_secs(3);
+
+/// Why the proxy could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The host lacks what shards need.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The pool's name could not be resolved.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The CPUs asked for cannot be had.
+    #[error(transparent)]
+    Cores(#[from] CoresError),
+    /// The miners' port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The metrics port cannot be listened on.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A shard could not be started.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Why the proxy ended other than by a drain.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A shard cannot go on.
+    #[error("shard {shard} died: {cause}")]
+    ShardDied {
+        /// Its number.
+        shard: usize,
+        /// Its error.
+        #[source]
+        cause: ShardError,
+    },
+    /// A shard ended that nobody had asked to.
+    #[error("shard {shard} ended by itself")]
+    ShardEnded {
+        /// Its number.
+        shard: usize,
+    },
+    /// A second signal came during the drain.
+    #[error("stopped before the drain was done")]
+    Impatient,
+    /// The drain took longer than its deadline.
+    #[error("shards did not end within the drain's deadline")]
+    DrainOverdue,
+}
+
+#[derive(Debug)]
+enum Event {
+    Stop(&'static str),
+    ShardEnded { shard: usize, result: Result<(), ShardError> },
+    Addresses(Vec<SocketAddr>),
+}
+
+/// Asks a running proxy to drain; asking twice ends it at once.
+#[derive(Debug, Clone)]
+pub struct Stopper(Sender<Event>);
+
+impl Stopper {
+    /// Says why.
+    pub fn stop(&self, cause: &'static str) {
+        // Full or gone: it has been asked often enough.
+        let _ = self.0.try_send(Event::Stop(cause));
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    addresses: Vec<SocketAddr>,
+    admin: Option<AdminHandle>,
+    aggregator: AggregatorHandle,
+    ends: Vec<Arc<ControlEnd>>,
+    events: (Sender<Event>, Receiver<Event>),
+    drain_timeout: Duration,
+    _resolver: resolve::Resolver,
+}
+
+impl Proxy {
+    /// Starts everything that `config` asks for, with the standard middleware.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing keeps running then.
+    pub fn start(config: &Config, dropped_lines: DroppedLines) -> Result<Proxy, StartError> {
+        Self::start_with(config, dropped_lines, standard_pipeline)
+    }
+
+    /// The same with middleware of one's own: `pipeline` is called once for each shard.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing keeps running then.
+    pub fn start_with<P: Stage + Send + 'static>(
+        config: &Config,
+        dropped_lines: DroppedLines,
+        pipeline: impl Fn(&Config) -> P,
+    ) -> Result<Proxy, StartError> {
+        let specs = place(config)?;
+        let host = preflight::check(specs.len())?;
+        let addresses = resolve::once(&config.pool)?;
+        let plan = plan::shard_plan(config, &addresses, specs.len(), host);
+        let sockets = bind_all(&config.server.listen().collect::<Vec<_>>(), specs.len())?;
+        let listen = plan::addresses_of(&sockets);
+        let (send, receive) = bounded(EVENTS_MAX);
+        let cpus = specs.iter().map(|spec| spec.cpu).collect();
+        let ends = start_shards(specs, &plan, sockets, &send, || pipeline(config))?;
+        let facts = Facts { version: env!("CARGO_PKG_VERSION"), started: SystemTime::now(), cpus, dropped_lines };
+        let aggregator = Aggregator::start(ends.clone(), facts, config.metrics.collection_interval)?;
+        let admin = match config.metrics.listen() {
+            Some(address) => Some(admin::start(address, aggregator.snapshots())?),
+            None => None,
+        };
+        let changed = send.clone();
+        let resolver = resolve::Resolver::start(&config.pool, addresses, move |addresses| {
+            // Full: the next look will find the same change.
+            changed.try_send(Event::Addresses(addresses)).is_ok()
+        })?;
+        tracing::info!(
+            listen = ?listen,
+            metrics = ?admin.as_ref().map(AdminHandle::addr),
+            pool = %config.pool.endpoint(),
+            shards = ends.len(),
+            connections_max = plan.connections_max * ends.len(),
+            open_files = host.open_files,
+            "started"
+        );
+        Ok(Proxy {
+            addresses: listen,
+            admin,
+            aggregator,
+            ends,
+            events: (send, receive),
+            drain_timeout: config.server.drain_timeout,
+            _resolver: resolver,
+        })
+    }
+
+    /// Where miners connect, with the ports that were given for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where metrics are read.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminHandle::addr)
+    }
+
+    /// A reader of the figures.
+    pub fn snapshots(&self) -> SnapshotReader {
+        self.aggregator.snapshots()
+    }
+
+    /// A handle that asks this proxy to drain.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.events.0.clone())
+    }
+
+    /// Lets SIGTERM and SIGINT ask for the drain.
+    ///
+    /// # Errors
+    /// The handlers cannot be set, or their thread not be started.
+    pub fn stop_on_signals(&self) -> io::Result<()> {
+        signals::watch(self.stopper())
+    }
+
+    /// Runs until somebody asks for an end and the drain is done. Gives the last figures.
+    ///
+    /// # Errors
+    /// [`RunError`]; the process is expected to end then.
+    pub fn run(self) -> Result<Arc<Snapshot>, RunError> {
+        let cause = loop {
+            match self.events.1.recv() {
+                Ok(Event::Stop(cause)) => break cause,
+                Ok(Event::Addresses(addresses)) => self.tell_addresses(&addresses),
+                Ok(Event::ShardEnded { shard, result: Err(cause) }) => return Err(RunError::ShardDied { shard, cause }),
+                Ok(Event::ShardEnded { shard, result: Ok(()) }) => return Err(RunError::ShardEnded { shard }),
+                Err(_) => break "nobody left to ask",
+            }
+        };
+        self.drain(cause)
+    }
+
+    fn drain(self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
+        let before = self.aggregator.snapshots().latest();
+        tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
+        self.aggregator.set_draining();
+        let within_us = u64::try_from(self.drain_timeout.as_micros()).unwrap_or(u64::MAX);
+        self.tell_all(&Command::Drain { within_us });
+        let deadline = Instant::now() + self.drain_timeout + DRAIN_GRACE;
+        let mut running = self.ends.len();
+        while running > 0 {
+            match self.events.1.recv_deadline(deadline) {
+                Ok(Event::ShardEnded { result: Ok(()), .. }) => running -= 1,
+                Ok(Event::ShardEnded { shard, result: Err(cause) }) => return Err(RunError::ShardDied { shard, cause }),
+                Ok(Event::Stop(_)) => return Err(RunError::Impatient),
+                Ok(Event::Addresses(_)) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(RunError::DrainOverdue),
+            }
+        }
+        let last = self.aggregator.stop();
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        tracing::info!(shares = ?last.stats.counts.shares, "drained");
+        Ok(last)
+    }
+
+    fn tell_addresses(&self, addresses: &[SocketAddr]) {
+        tracing::info!(?addresses, "the pool's addresses have changed");
+        self.tell_all(&Command::PoolAddresses(addresses.into()));
+    }
+
+    fn tell_all(&self, command: &Command) {
+        for (shard, end) in self.ends.iter().enumerate() {
+            if end.command(command.clone()).is_err() {
+                tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+            }
+        }
+    }
+}
+
+fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
+    let shards = config.performance.worker_threads.map_or(0, std::num::NonZeroUsize::get);
+    let wanted = config.server.cpus.as_ref().map_or(&[][..], |cpus| cpus.ids());
+    cores::place(shards, wanted, &cores::allowed()?)
+}
+
+fn start_shards<P: Stage + Send + 'static>(
+    specs: Vec<ShardSpec>,
+    plan: &ShardPlan,
+    sockets: Vec<Vec<OwnedFd>>,
+    events: &Sender<Event>,
+    pipeline: impl Fn() -> P,
+) -> Result<Vec<Arc<ControlEnd>>, StartError> {
+    let mut ends = Vec::with_capacity(specs.len());
+    for (spec, listeners) in specs.into_iter().zip(sockets) {
+        let (mailbox, end, report) = mailbox(spec.index);
+        let start = Start { spec, plan: plan.clone(), listeners, pipeline: pipeline(), mailbox, report };
+        watch_shard(spec.index, spawn(start)?, events.clone())?;
+        ends.push(Arc::new(end));
+    }
+    Ok(ends)
+}
+
+/// Waits for the shard's end on a thread of its own, so that no death goes unnoticed.
+fn watch_shard(shard: usize, handle: ShardHandle, events: Sender<Event>) -> io::Result<()> {
+    let watch = move || {
+        let result = handle.join();
+        // Nobody listens any more once the proxy has ended.
+        let _ = events.send(Event::ShardEnded { shard, result });
+    };
+    std::thread::Builder::new().name(format!("watch{shard}")).spawn(watch).map(drop)
+}

@@ -1,0 +1,67 @@
+//! From the configuration to what a shard is told: intent flows this way only.
+
+use crate::config::{Config, Host};
+use crate::logging::TraceLog;
+use loka_proto::middleware::RateLimit;
+use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, UserRule};
+use loka_runtime::ShardPlan;
+use loka_runtime::preflight::Preflight;
+use socket2::SockRef;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// The middleware that the product ships.
+pub type StandardPipeline = MessagePipeline<TraceLog>;
+
+/// Authentication, security, and the rate limit where it is switched on; messages are logged at TRACE.
+pub fn standard_pipeline(config: &Config) -> StandardPipeline {
+    let limit = config.security.requests_per_minute().map(|limit| RateLimit::per_minute(limit.get()));
+    MessagePipelineBuilder::standard().with_logging(TraceLog).with_rate_limit(limit).build()
+}
+
+/// What each of `shards` shards does.
+pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, host: Preflight) -> ShardPlan {
+    let wanted = config.server.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
+    if wanted != u64::MAX && wanted > host.connections_max {
+        tracing::warn!(
+            wanted,
+            possible = host.connections_max,
+            "server.max_connections is more than the open files allow (two per miner)"
+        );
+    }
+    // Rounded up, so that the shards together never hold fewer than asked for.
+    let connections = wanted.min(host.connections_max).div_ceil(shards as u64);
+    ShardPlan {
+        pool_addresses: pool.to_vec(),
+        policy: policy(config),
+        connect_us: us(config.performance.connection_timeout),
+        connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
+        spare_buffers: config.performance.buffer_pool_size,
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    let pool = &config.pool;
+    Policy {
+        user: UserRule::new(&pool.username, pool.password.reveal(), &pool.separator),
+        extranonce: pool.extranonce,
+        pool_host: match &pool.host {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+        },
+        pool_port: pool.port,
+        handshake_us: us(config.server.handshake_timeout),
+        idle_us: us(config.limiter.connections),
+    }
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The addresses that the first shard's sockets are bound to; the others have the same.
+pub(super) fn addresses_of(sockets: &[Vec<OwnedFd>]) -> Vec<SocketAddr> {
+    let address = |socket: &OwnedFd| SockRef::from(socket).local_addr().ok()?.as_socket();
+    sockets.first().into_iter().flatten().filter_map(address).collect()
+}
