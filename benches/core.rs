@@ -42,6 +42,7 @@ fn parse(c: &mut Criterion) {
             b.iter(|| black_box(serde_json::from_slice::<serde_json::Value>(black_box(line)).is_ok()));
         });
     }
+    group.throughput(bytes(SUBMIT));
     group.bench_function("submit_checked/loka", |b| {
         b.iter(|| {
             let read = parser.read(black_box(SUBMIT), |envelope| MinerMessage::read(envelope).is_ok());

@@ -66,14 +66,14 @@ impl Aggregator {
                 end.collect(&mut *merge);
             }
         };
-        start(collect, shards, facts, interval)
+        start(Box::new(collect), shards, facts, interval)
     }
 }
 
-fn start<C>(collect: C, shards: usize, facts: Facts, interval: Duration) -> io::Result<AggregatorHandle>
-where
-    C: FnMut(&mut dyn FnMut(&Report)) + Send + 'static,
-{
+/// Hands every waiting report to its argument and gives the boxes back.
+type Collect = Box<dyn FnMut(&mut dyn FnMut(&Report)) + Send>;
+
+fn start(collect: Collect, shards: usize, facts: Facts, interval: Duration) -> io::Result<AggregatorHandle> {
     let (state, snapshots) = State::new(collect, shards, facts, interval, Instant::now());
     let draining = Arc::clone(&state.draining);
     let (wake, woken) = sync_channel(WAKES_MAX);
@@ -135,8 +135,8 @@ impl SnapshotReader {
     }
 }
 
-struct State<C> {
-    collect: C,
+struct State {
+    collect: Collect,
     facts: Facts,
     interval: Duration,
     totals: Totals,
@@ -147,9 +147,9 @@ struct State<C> {
     publish: watch::Sender<Arc<Snapshot>>,
 }
 
-impl<C: FnMut(&mut dyn FnMut(&Report))> State<C> {
+impl State {
     fn new(
-        collect: C,
+        collect: Collect,
         shards: usize,
         facts: Facts,
         interval: Duration,

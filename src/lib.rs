@@ -11,6 +11,7 @@ pub mod logging;
 pub mod supervisor;
 
 pub use config::{
-    Config, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
+    Config, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig,
+    ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

@@ -19,11 +19,11 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, ShardError, ShardHandle, ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, ListenError, Report, ShardEnd, ShardError, ShardHandle, ShardSpec, Start, bind_all,
+    mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
@@ -32,6 +32,8 @@ use thiserror::Error;
 const EVENTS_MAX: usize = 64;
 /// How much longer than its deadline a drain may take before the process ends all the same.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// Two requests to stop within this time are one.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Why the proxy could not start.
 #[derive(Debug, Error)]
@@ -141,9 +143,10 @@ impl Proxy {
         let sockets = bind_all(&config.server.listen().collect::<Vec<_>>(), specs.len())?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
+        let (posts, ends) = mailboxes(specs.len());
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
-        let ends = start_shards(specs, &plan, sockets, &send, || pipeline(config))?;
-        let facts = Facts { version: env!("CARGO_PKG_VERSION"), started: SystemTime::now(), cpus, dropped_lines };
+        let facts =
+            Facts { version: env!("CARGO_PKG_VERSION"), started: SystemTime::now(), cpus, dropped_lines };
         let aggregator = Aggregator::start(ends.clone(), facts, config.metrics.collection_interval)?;
         let admin = match config.metrics.listen() {
             Some(address) => Some(admin::start(address, aggregator.snapshots())?),
@@ -154,6 +157,14 @@ impl Proxy {
             // Full: the next look will find the same change.
             changed.try_send(Event::Addresses(addresses)).is_ok()
         })?;
+        // Last, because from here on miners are served.
+        for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
+            let start =
+                Start { spec, plan: plan.clone(), listeners, pipeline: pipeline(config), mailbox, report };
+            let started = spawn(start).map_err(StartError::from);
+            let watched = started.and_then(|handle| Ok(watch_shard(spec.index, handle, send.clone())?));
+            watched.inspect_err(|_| tell_all(&ends, &Command::Drain { within_us: 0 }))?;
+        }
         tracing::info!(
             listen = ?listen,
             metrics = ?admin.as_ref().map(AdminHandle::addr),
@@ -211,8 +222,12 @@ impl Proxy {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
                 Ok(Event::Addresses(addresses)) => self.tell_addresses(&addresses),
-                Ok(Event::ShardEnded { shard, result: Err(cause) }) => return Err(RunError::ShardDied { shard, cause }),
-                Ok(Event::ShardEnded { shard, result: Ok(()) }) => return Err(RunError::ShardEnded { shard }),
+                Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
+                    return Err(RunError::ShardDied { shard, cause });
+                }
+                Ok(Event::ShardEnded { shard, result: Ok(()) }) => {
+                    return Err(RunError::ShardEnded { shard });
+                }
                 Err(_) => break "nobody left to ask",
             }
         };
@@ -224,16 +239,22 @@ impl Proxy {
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
         let within_us = u64::try_from(self.drain_timeout.as_micros()).unwrap_or(u64::MAX);
-        self.tell_all(&Command::Drain { within_us });
-        let deadline = Instant::now() + self.drain_timeout + DRAIN_GRACE;
+        tell_all(&self.ends, &Command::Drain { within_us });
+        let began = Instant::now();
+        let deadline = began + self.drain_timeout + DRAIN_GRACE;
         let mut running = self.ends.len();
         while running > 0 {
             match self.events.1.recv_deadline(deadline) {
                 Ok(Event::ShardEnded { result: Ok(()), .. }) => running -= 1,
-                Ok(Event::ShardEnded { shard, result: Err(cause) }) => return Err(RunError::ShardDied { shard, cause }),
-                Ok(Event::Stop(_)) => return Err(RunError::Impatient),
-                Ok(Event::Addresses(_)) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(RunError::DrainOverdue),
+                Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
+                    return Err(RunError::ShardDied { shard, cause });
+                }
+                // Whoever signals a process and then its group sends one wish twice.
+                Ok(Event::Stop(_)) if began.elapsed() > SAME_WISH => return Err(RunError::Impatient),
+                Ok(Event::Stop(_) | Event::Addresses(_)) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(RunError::DrainOverdue);
+                }
             }
         }
         let last = self.aggregator.stop();
@@ -246,15 +267,7 @@ impl Proxy {
 
     fn tell_addresses(&self, addresses: &[SocketAddr]) {
         tracing::info!(?addresses, "the pool's addresses have changed");
-        self.tell_all(&Command::PoolAddresses(addresses.into()));
-    }
-
-    fn tell_all(&self, command: &Command) {
-        for (shard, end) in self.ends.iter().enumerate() {
-            if end.command(command.clone()).is_err() {
-                tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
-            }
-        }
+        tell_all(&self.ends, &Command::PoolAddresses(addresses.into()));
     }
 }
 
@@ -264,21 +277,25 @@ fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
     cores::place(shards, wanted, &cores::allowed()?)
 }
 
-fn start_shards<P: Stage + Send + 'static>(
-    specs: Vec<ShardSpec>,
-    plan: &ShardPlan,
-    sockets: Vec<Vec<OwnedFd>>,
-    events: &Sender<Event>,
-    pipeline: impl Fn() -> P,
-) -> Result<Vec<Arc<ControlEnd>>, StartError> {
-    let mut ends = Vec::with_capacity(specs.len());
-    for (spec, listeners) in specs.into_iter().zip(sockets) {
-        let (mailbox, end, report) = mailbox(spec.index);
-        let start = Start { spec, plan: plan.clone(), listeners, pipeline: pipeline(), mailbox, report };
-        watch_shard(spec.index, spawn(start)?, events.clone())?;
-        ends.push(Arc::new(end));
+/// What a shard gets of its mailbox.
+type Post = (ShardEnd, Box<Report>);
+
+/// Element `n` is for shard `n`: what the shard gets, and what stays here.
+fn mailboxes(shards: usize) -> (Vec<Post>, Vec<Arc<ControlEnd>>) {
+    (0..shards)
+        .map(|shard| {
+            let (mailbox, end, report) = mailbox(shard);
+            ((mailbox, report), Arc::new(end))
+        })
+        .unzip()
+}
+
+fn tell_all(ends: &[Arc<ControlEnd>], command: &Command) {
+    for (shard, end) in ends.iter().enumerate() {
+        if end.command(command.clone()).is_err() {
+            tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+        }
     }
-    Ok(ends)
 }
 
 /// Waits for the shard's end on a thread of its own, so that no death goes unnoticed.

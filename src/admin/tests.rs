@@ -1,6 +1,6 @@
 use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::*;
-use crate::aggregate::tests::{Post, report, running, wait_for};
+use crate::aggregate::tests::{Post, fixed, report, running, wait_for};
 use crate::aggregate::{AggregatorHandle, Snapshot};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -87,12 +87,15 @@ fn probes_follow_the_state() {
 }
 
 #[test]
-fn a_dead_aggregator_is_not_live() {
-    let site = site();
-    let mut old = Snapshot::clone(&site.aggregator.snapshots().latest());
-    assert!(old.is_fresh());
+fn a_hanging_aggregator_is_not_live() {
+    let (post, aggregator) = running(1);
+    let mut old = Snapshot::clone(&aggregator.snapshots().latest());
     old.taken = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    assert!(!old.is_fresh());
+    let admin = start(([127, 0, 0, 1], 0).into(), fixed(old)).unwrap();
+    let site = Site { post, aggregator, admin };
+    let (status, _, body) = site.get("/livez", "");
+    assert_eq!((status, body.contains("aggregator hangs")), (503, true));
+    assert!(site.get("/health", "").2.contains("\"metrics\":\"stalled\""));
 }
 
 #[test]

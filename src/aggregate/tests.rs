@@ -13,9 +13,9 @@ impl Post {
         self.0.lock().unwrap().push_back(report);
     }
 
-    fn collector(&self) -> impl FnMut(&mut dyn FnMut(&Report)) + Send + use<> {
+    fn collector(&self) -> Collect {
         let post = Arc::clone(&self.0);
-        move |merge| post.lock().unwrap().drain(..).for_each(|report| merge(&report))
+        Box::new(move |merge| post.lock().unwrap().drain(..).for_each(|report| merge(&report)))
     }
 }
 
@@ -47,6 +47,11 @@ pub(crate) fn wait_for(mut reader: SnapshotReader, wanted: impl Fn(&Snapshot) ->
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), found).await.expect("in time") })
 }
 
+/// A reader that reads this and nothing else.
+pub(crate) fn fixed(snapshot: Snapshot) -> SnapshotReader {
+    SnapshotReader { latest: watch::channel(Arc::new(snapshot)).1 }
+}
+
 /// A report with something in every part.
 pub(crate) fn report(shard: usize) -> Report {
     let mut report = Report { shard, ..Report::default() };
@@ -72,7 +77,7 @@ pub(crate) fn report(shard: usize) -> Report {
     report
 }
 
-fn still(shards: usize, post: &Post) -> (State<impl FnMut(&mut dyn FnMut(&Report)) + use<>>, SnapshotReader) {
+fn still(shards: usize, post: &Post) -> (State, SnapshotReader) {
     State::new(post.collector(), shards, facts(), Duration::from_secs(1), Instant::now())
 }
 

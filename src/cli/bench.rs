@@ -96,7 +96,8 @@ impl Arguments {
             Kind::Idle => (self.idle as usize, Load::Idle),
         };
         // Many handshakes at once would measure the storm once more; idle miners come over a few seconds.
-        let ramp = if kind == Kind::Storm { Duration::ZERO } else { Duration::from_millis(connections as u64 / 4) };
+        let ramp =
+            if kind == Kind::Storm { Duration::ZERO } else { Duration::from_millis(connections as u64 / 4) };
         SwarmConfig {
             target,
             connections,
@@ -130,6 +131,7 @@ pub(super) fn execute(options: &Options, arguments: &Arguments) -> Result<(), Fa
 
 fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
     let target = target.strip_prefix("stratum+tcp://").unwrap_or(target);
-    let mut addresses = target.to_socket_addrs().with_context(|| format!("--target {target}: not a HOST:PORT to reach"))?;
+    let mut addresses =
+        target.to_socket_addrs().with_context(|| format!("--target {target}: not a HOST:PORT to reach"))?;
     addresses.next().with_context(|| format!("--target {target}: the host has no address"))
 }

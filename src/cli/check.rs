@@ -19,7 +19,8 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
     if arguments.quiet {
         return Ok(());
     }
-    let source = file.map_or_else(|| "no file, environment and defaults".to_owned(), |file| file.display().to_string());
+    let source = file
+        .map_or_else(|| "no file, environment and defaults".to_owned(), |file| file.display().to_string());
     let listen: Vec<String> = config.server.listen().map(|address| address.to_string()).collect();
     let metrics = config.metrics.listen().map_or_else(|| "off".to_owned(), |address| address.to_string());
     screen::say(&format_args!(

@@ -95,7 +95,8 @@ fn loopback_of(addresses: &[SocketAddr]) -> anyhow::Result<SocketAddr> {
 }
 
 fn greet(proxy: &Proxy, pool: &PoolHandle, arguments: &Arguments) -> std::io::Result<()> {
-    let metrics = proxy.admin_address().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    let metrics =
+        proxy.admin_address().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
     screen::say(&format_args!(
         "proxy    {}   (point a miner here: any user name will do)\nmetrics  {metrics}\npool     {}   (embedded)\n\
          miners   {}   (simulated)\nCtrl-C ends it.\n",
@@ -113,7 +114,8 @@ struct Swarm {
 
 impl Swarm {
     fn start(target: SocketAddr, arguments: &Arguments) -> std::io::Result<Swarm> {
-        let load = if arguments.rate > 0.0 { Load::OpenLoop { per_second: arguments.rate } } else { Load::Idle };
+        let load =
+            if arguments.rate > 0.0 { Load::OpenLoop { per_second: arguments.rate } } else { Load::Idle };
         let config = SwarmConfig {
             target,
             connections: usize::from(arguments.miners),

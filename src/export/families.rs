@@ -153,6 +153,14 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_shard_turns_total", &["shard"], "Turns of the shard's loop.", |now, out| {
         shards(now, out, |shard| shard.shell.turns as f64);
     }),
+    counter(
+        "loka_stratum_shard_shares_forwarded_total",
+        &["shard"],
+        "Shares sent on to the pool.",
+        |now, out| {
+            shards(now, out, |shard| shard.shares_forwarded as f64);
+        },
+    ),
     gauge("loka_stratum_shard_connections", &["shard"], "Miners on this shard now.", |now, out| {
         shards(now, out, |shard| shard.shell.connections as f64);
     }),

@@ -39,16 +39,21 @@ impl Health {
         let stalled = now.shards.iter().any(|shard| shard.is_stalled());
         let pool = now.pool();
         let degraded = stalled || !now.is_fresh() || pool == PoolState::Unreachable;
-        let status = match () {
-            () if now.draining => "draining",
-            () if now.is_starting() => "starting",
-            () if degraded => "degraded",
-            () => "healthy",
+        let shards = if now.is_starting() {
+            "starting"
+        } else if stalled {
+            "stalled"
+        } else {
+            "up"
         };
-        let shards = match () {
-            () if now.is_starting() => "starting",
-            () if stalled => "stalled",
-            () => "up",
+        let status = if now.draining {
+            "draining"
+        } else if now.is_starting() {
+            "starting"
+        } else if degraded {
+            "degraded"
+        } else {
+            "healthy"
         };
         Self {
             status,
@@ -81,11 +86,11 @@ impl fmt::Display for Uptime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-        match () {
-            () if days > 0 => write!(f, "{days}d {hours}h {minutes}m"),
-            () if hours > 0 => write!(f, "{hours}h {minutes}m"),
-            () if minutes > 0 => write!(f, "{minutes}m {}s", seconds % 60),
-            () => write!(f, "{seconds}s"),
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{seconds}s"),
+            (0, 0, _) => write!(f, "{minutes}m {}s", seconds % 60),
+            (0, _, _) => write!(f, "{hours}h {minutes}m"),
+            _ => write!(f, "{days}d {hours}h {minutes}m"),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Exposition {
         Ok(Self { registry })
     }
 
-    /// The text, about 30 KB and 500 bytes more for each shard.
+    /// The text: some 20 KB, and a few hundred bytes more for each shard.
     ///
     /// # Errors
     /// A family without a series, which is a mistake in the table.

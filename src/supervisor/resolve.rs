@@ -16,7 +16,9 @@ const ADDRESSES_MAX: usize = 16;
 #[derive(Debug, Error)]
 pub enum ResolveError {
     /// The lookup failed.
-    #[error("cannot resolve the pool's host {host}: {cause}\n  fix: check pool.host and the resolver of this host")]
+    #[error(
+        "cannot resolve the pool's host {host}: {cause}\n  fix: check pool.host and the resolver of this host"
+    )]
     Lookup {
         /// The name.
         host: String,
@@ -75,7 +77,9 @@ impl Resolver {
         let look = move || {
             while stopped.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {
                 match once(&pool) {
-                    Ok(addresses) if is_other(&addresses, &known) && changed(addresses.clone()) => known = addresses,
+                    Ok(addresses) if is_other(&addresses, &known) && changed(addresses.clone()) => {
+                        known = addresses
+                    }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "keeping the pool's last known addresses"),
                 }

@@ -14,7 +14,9 @@ pub(super) fn watch(stopper: Stopper) -> io::Result<()> {
             match signal {
                 SIGTERM => stopper.stop("SIGTERM"),
                 SIGINT => stopper.stop("SIGINT"),
-                _ => tracing::warn!("SIGHUP: this version cannot reload its configuration; restart it instead"),
+                _ => {
+                    tracing::warn!("SIGHUP: this version cannot reload its configuration; restart it instead")
+                }
             }
         }
     };

@@ -6,14 +6,16 @@ pub const MINER_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const POOL_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting of a JSON document that is parsed.
 pub const JSON_DEPTH_MAX: usize = 16;
-/// Longest request id, in bytes as written (quotes included).
+/// Longest request id of a miner, in bytes as written (quotes included).
 pub const ID_BYTES_MAX: usize = 128;
 /// Longest user name, in bytes.
 pub const USER_BYTES_MAX: usize = 256;
-/// Most hexadecimal digits of an extranonce2 in a share.
+/// Longest extranonce2 of a share, in bytes.
 pub const EXTRANONCE2_BYTES_MAX: usize = 16;
 /// Longest extranonce1, in bytes.
 pub const EXTRANONCE1_BYTES_MAX: usize = 28;
+/// Most merkle branches of a job: some firmware has room for these and no more.
+pub const BRANCHES_MAX: usize = 32;
 /// Requests of one miner that may wait for the pool's answer at the same time.
 pub const PENDING_MAX: usize = 512;
 /// Bytes from a miner that are held while its pool link is being opened.
@@ -26,6 +28,8 @@ pub const JOBS_MAX: usize = 16;
 pub const WORKERS_MAX: usize = 32;
 /// Messages of one miner that may be refused as malformed before its link is closed.
 pub const PROTOCOL_ERRORS_MAX: u32 = 32;
+/// Messages of one miner in a row that may be refused for their rate before its link is closed.
+pub const RATE_LIMITED_MAX: u32 = 1024;
 /// Bytes that handling one read may produce for one side.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// Microseconds a line may stay unfinished.

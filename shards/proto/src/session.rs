@@ -11,7 +11,7 @@ mod pending;
 mod reasons;
 mod upward;
 
-pub use client::{Bucket, Client, ClientId, WorkerState};
+pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};
 pub use mining::Mining;
 pub use names::UserRule;
 pub use reasons::{End, Filtered, Reject};
@@ -143,6 +143,8 @@ pub struct Session {
     opened: Tick,
     last_message: Tick,
     first_byte_seen: bool,
+    /// Some `mining.subscribe` was answered with an extranonce.
+    is_subscribed: bool,
     dial: bool,
     close: Option<End>,
 }
@@ -162,6 +164,7 @@ impl Session {
             opened: now,
             last_message: now,
             first_byte_seen: false,
+            is_subscribed: false,
             dial: false,
             close: None,
         }

@@ -200,9 +200,10 @@ impl Link {
             self.closing = Some(Closing::Lingering { until: now + CLOSE_LINGER_US });
         }
         if let Some(Closing::Lingering { until }) = self.closing
-            && (self.miner.eof || now >= until) {
-                self.drop_miner(spares);
-            }
+            && (self.miner.eof || now >= until)
+        {
+            self.drop_miner(spares);
+        }
     }
 
     /// Closes the miner's socket without ado.
@@ -220,6 +221,11 @@ mod tests {
     /// An idle miner costs this struct and two kernel sockets; a field that makes it much larger shows here.
     #[test]
     fn a_link_stays_small() {
-        assert!(size_of::<Link>() <= 1024, "{} bytes, of which the session {}", size_of::<Link>(), size_of::<Session>());
+        assert!(
+            size_of::<Link>() <= 1024,
+            "{} bytes, of which the session {}",
+            size_of::<Link>(),
+            size_of::<Session>()
+        );
     }
 }

@@ -14,6 +14,9 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::pin::Pin;
 
+/// How long the poller waits in the kernel before the shard goes back to its executor. Other tasks of the shard can bear it.
+const LINGER: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
 /// What a socket is watched for, or ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Interest {
@@ -90,11 +93,11 @@ impl Poller {
         let _ = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut byte)).await;
     }
 
-    /// Takes what is ready, without waiting: at most as many as fit at once.
+    /// Takes what is ready, at most as many as fit at once. Waits up to [`LINGER`] for it: a busy shard finds the next
+    /// event in that time and is spared a turn of the reactor, with its four system calls.
     pub(crate) fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.events.clear();
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut self.events), Some(&at_once)) {
+        match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut self.events), Some(&LINGER)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

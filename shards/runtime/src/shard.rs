@@ -21,16 +21,26 @@ use loka_proto::middleware::Stage;
 use loka_proto::{Out, Parser, Tick};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use slab::Slab;
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
 
 /// Entries of glommio's rings: the shard polls a single descriptor through them.
 const RING_DEPTH: usize = 128;
-/// How often glommio looks at its rings while a task runs.
-const PREEMPT: Duration = Duration::from_millis(1);
+/// When glommio's preempt timer fires. The loop gives way after every few turns by itself, so it has no use for the
+/// timer, and the timer does harm: when it fires between glommio's poll of its rings and its run of the ready tasks,
+/// because the kernel took the CPU away or the machine was suspended, glommio 0.9 runs none of them, believes that there
+/// is nothing to do, and sleeps until something new happens. So it is set to where it practically never fires.
+const PREEMPT: Duration = Duration::from_secs(3600);
+/// The timer that wakes glommio if it went to sleep over a ready task all the same: other events of the ring that look
+/// like the preempt timer can cause that too. A sleeping shard would never wake by itself, since its loop is that task.
+const HEARTBEAT: Duration = Duration::from_millis(10);
+/// Turns after which the other tasks of the executor get their chance.
+const TURNS_BEFORE_YIELD: u32 = 16;
 
 /// Why a shard ended other than by a drain.
 #[derive(Debug, Error)]
@@ -208,14 +218,34 @@ impl<P: Stage> Shard<P> {
     async fn run(mut self) -> Result<(), ShardError> {
         let mut ready: Vec<Ready> = Vec::with_capacity(EVENTS_PER_TURN);
         let mut fired: Vec<Timer> = Vec::new();
+        let heart = Rc::new(Cell::new(true));
+        let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();
+        let mut turns = 0;
         while !(self.drain_until.is_some() && self.links.is_empty()) {
-            self.poller.ready().await;
             self.poller.take(&mut ready).map_err(io_error("epoll_wait"))?;
+            if ready.is_empty() {
+                turns = 0;
+                self.poller.ready().await;
+                continue;
+            }
             self.turn(&ready, &mut fired);
+            turns += 1;
+            if turns % TURNS_BEFORE_YIELD == 0 {
+                glommio::executor().yield_now().await;
+            }
         }
+        heart.set(false);
+        stopped.await;
         self.finish_report();
         self.mailbox.send_last(self.report);
         Ok(())
+    }
+}
+
+/// See [`HEARTBEAT`]. Ends by itself, because a cancelled task would leak.
+async fn beat(on: Rc<Cell<bool>>) {
+    while on.get() {
+        glommio::timer::sleep(HEARTBEAT).await;
     }
 }
 

@@ -1,9 +1,12 @@
 //! Shards on real sockets, with the simulated pool and miners of the rig.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use loka_proto::middleware::{Flow, Request, Stage, StageCx};
 use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
-use loka_rig::{Load, Misbehaviour, Miner, PoolConfig, PoolHandle, Submit, SwarmConfig};
-use loka_runtime::{Command, ControlEnd, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight, spawn};
+use loka_rig::{Load, Miner, Misbehaviour, PoolConfig, PoolHandle, Submit, SwarmConfig};
+use loka_runtime::{
+    Command, ControlEnd, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight, spawn,
+};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -35,7 +38,12 @@ impl Proxy {
         Self::start_on("127.0.0.1:0".parse().unwrap(), pool, shards, change)
     }
 
-    fn start_on(listen: SocketAddr, pool: SocketAddr, shards: usize, change: impl Fn(&mut ShardPlan)) -> Proxy {
+    fn start_on(
+        listen: SocketAddr,
+        pool: SocketAddr,
+        shards: usize,
+        change: impl Fn(&mut ShardPlan),
+    ) -> Proxy {
         preflight::check(shards).unwrap();
         let mut plan = ShardPlan {
             pool_addresses: vec![pool],
@@ -195,7 +203,8 @@ fn a_miner_that_does_not_read_stops_the_pool_being_read() {
     sleeper.handshake("farm.sleeper").unwrap();
     let mut awake = Miner::connect(proxy.address).unwrap();
     awake.handshake("farm.awake").unwrap();
-    let message = format!(r#"{{"id":null,"method":"client.show_message","params":["{}"]}}"#, "x".repeat(4_000));
+    let message =
+        format!(r#"{{"id":null,"method":"client.show_message","params":["{}"]}}"#, "x".repeat(4_000));
     let deadline = Instant::now() + PATIENCE;
     while proxy.shells[0].pauses == 0 {
         pool.broadcast(&message);

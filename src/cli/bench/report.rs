@@ -55,7 +55,10 @@ fn row(measured: &Measured) -> String {
 /// What the proxy adds to a direct connection, where both were measured.
 fn added_latency(measured: &[Measured]) -> Vec<String> {
     let open = |path: &str| {
-        measured.iter().find(|measured| measured.kind == Kind::Open && measured.path == path).map(|found| &found.swarm)
+        measured
+            .iter()
+            .find(|measured| measured.kind == Kind::Open && measured.path == path)
+            .map(|found| &found.swarm)
     };
     let (Some(direct), Some(proxy)) = (open("direct"), open("proxy")) else { return Vec::new() };
     let added = |with: u64, without: u64| i128::from(with) - i128::from(without);

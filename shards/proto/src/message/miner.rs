@@ -1,6 +1,6 @@
 //! What miners say.
 
-use crate::limits::{EXTRANONCE2_BYTES_MAX, USER_BYTES_MAX};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, USER_BYTES_MAX};
 use crate::message::Method;
 use crate::session::Reject;
 use crate::wire::{Envelope, Json, JsonKind};
@@ -78,6 +78,9 @@ impl<'t> MinerMessage<'t> {
     /// # Errors
     /// The [`Reject`] to answer the miner with.
     pub fn read(envelope: &Envelope<'t>) -> Result<(Method, MinerMessage<'t>), Reject> {
+        if envelope.id_raw().len() > ID_BYTES_MAX {
+            return Err(Reject::BadId);
+        }
         let Some(name) = envelope.method else {
             let is_answer = envelope.id.is_some() && (envelope.result.is_some() || envelope.error.is_some());
             return if is_answer {
@@ -86,6 +89,9 @@ impl<'t> MinerMessage<'t> {
                 Err(Reject::NoMethod)
             };
         };
+        if envelope.odd_method {
+            return Err(Reject::NoMethod);
+        }
         let method = Method::of(name);
         let message = match method {
             Method::Subscribe => MinerMessage::Subscribe(agent(envelope.params)?),

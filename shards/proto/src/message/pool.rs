@@ -1,6 +1,6 @@
 //! What pools say.
 
-use crate::limits::{EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
+use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
 use crate::message::Method;
 use crate::session::Filtered;
 use crate::wire::{Envelope, Json, JsonKind};
@@ -65,6 +65,9 @@ impl<'t> PoolMessage<'t> {
                 Err(Filtered::NoMeaning)
             };
         };
+        if envelope.odd_method {
+            return Err(Filtered::NoMeaning);
+        }
         let method = Method::of(name);
         let params = envelope.params;
         let message = match method {
@@ -105,17 +108,32 @@ impl<'t> PoolMessage<'t> {
 }
 
 impl<'t> Notify<'t> {
-    /// Old firmware reads nine parameters without counting them.
+    /// `[job, prevhash, coinbase1, coinbase2, branches, version, nbits, ntime, …, clean_jobs]`. Old firmware copies these
+    /// into buffers of the expected size without counting (CVE-2014-4503), so every size is checked here.
     fn read(params: Option<Json<'t>>) -> Option<Notify<'t>> {
         let params = params.filter(|params| (9..=10).contains(&params.len()))?;
         let mut items = params.items();
         let job = items.next().filter(|job| job.as_str().is_some() || job.as_i64().is_some())?;
-        let clean_jobs = items.last()?;
+        let mut hex = |digits: Option<usize>| items.next().filter(|value| is_hex(*value, digits));
+        hex(Some(64))?;
+        hex(None)?;
+        hex(None)?;
+        let branches =
+            items.next().filter(|list| list.kind() == JsonKind::Array && list.len() <= BRANCHES_MAX)?;
+        let sized = branches.items().all(|branch| is_hex(branch, Some(64)));
+        let numbers = (0..3).all(|_| items.next().is_some_and(|value| is_hex(value, Some(8))));
+        let clean_jobs = items.last().filter(|_| sized && numbers)?;
         match clean_jobs.kind() {
             JsonKind::Bool(clean_jobs) => Some(Notify { job, clean_jobs }),
             JsonKind::Null | JsonKind::Number | JsonKind::Str | JsonKind::Array | JsonKind::Object => None,
         }
     }
+}
+
+/// Hexadecimal of exactly so many digits, or of any even number of them.
+fn is_hex(value: Json<'_>, digits: Option<usize>) -> bool {
+    let sized = |text: &str| digits.map_or(text.len().is_multiple_of(2), |digits| text.len() == digits);
+    value.as_str().is_some_and(|text| sized(text) && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn difficulty(params: Option<Json<'_>>) -> Option<f64> {
@@ -137,7 +155,8 @@ impl<'t> SubscribeResult<'t> {
 
     fn of_parts(extranonce1: Option<Json<'t>>, size: Option<Json<'t>>) -> Option<SubscribeResult<'t>> {
         let extranonce1 = extranonce1?.as_str()?;
-        let whole_bytes = extranonce1.len() % 2 == 0 && extranonce1.len() <= 2 * EXTRANONCE1_BYTES_MAX;
+        let digits = extranonce1.len();
+        let whole_bytes = digits.is_multiple_of(2) && (2..=2 * EXTRANONCE1_BYTES_MAX).contains(&digits);
         if !whole_bytes || !extranonce1.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }

@@ -1,7 +1,6 @@
 //! What is known of one miner. Middleware stages read it; only the session writes it.
 
 use crate::limits::WORKERS_MAX;
-use crate::message::Configure;
 use crate::session::mining::{Mining, fingerprint};
 use crate::tick::Tick;
 use smallvec::SmallVec;
@@ -27,6 +26,25 @@ struct Worker {
     state: WorkerState,
 }
 
+/// Where the negotiation of BIP310 stands. Some miners idle when a mask comes that was never granted to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionRolling {
+    /// It never asked.
+    Unasked,
+    /// It asked for these bits and waits.
+    Asked {
+        /// The bits.
+        mask: u32,
+    },
+    /// It may roll, of the bits it asked for, those that the pool named.
+    Granted {
+        /// The bits it asked for.
+        mask: u32,
+    },
+    /// It was told no.
+    Refused,
+}
+
 /// A token bucket that a rate-limit stage fills and empties.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket {
@@ -43,12 +61,14 @@ pub struct Client {
     pub id: ClientId,
     /// Whether it has sent `mining.subscribe`.
     pub subscribed: bool,
-    /// What it asked for with `mining.configure`.
-    pub configured: Option<Configure>,
+    /// Whether it rolls version bits.
+    pub version_rolling: VersionRolling,
     /// Whether it understands `mining.set_extranonce`, having asked for it.
     pub extranonce_asked: bool,
     /// Malformed messages so far.
     pub errors: u32,
+    /// Messages in a row that were refused for their rate.
+    pub rate_limited: u32,
     /// For the rate-limit stage.
     pub bucket: Bucket,
     /// Its work: extranonce, difficulty, jobs.
@@ -61,9 +81,10 @@ impl Client {
         Client {
             id,
             subscribed: false,
-            configured: None,
+            version_rolling: VersionRolling::Unasked,
             extranonce_asked: false,
             errors: 0,
+            rate_limited: 0,
             bucket: Bucket::default(),
             mining: Mining::default(),
             workers: SmallVec::new(),

@@ -1,7 +1,7 @@
 //! From the pool: answers find who asked, notifications are tracked, and what could harm a miner is kept away.
 
 use super::pending::{Asked, Request};
-use super::{Cx, End, Filtered, Phase, Session};
+use super::{Cx, End, Filtered, Phase, Session, VersionRolling};
 use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
 use crate::message::{Configure, Method, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
@@ -58,13 +58,13 @@ impl Session {
                 self.send_down(cx, method, |out| write_with_id(out, envelope));
             }
             PoolMessage::SetExtranonce(set) => self.handle_set_extranonce(cx, envelope, &set),
-            PoolMessage::SetVersionMask(mask) => match self.client.configured {
-                Some(Configure { asked, mask: wanted }) if asked.version_rolling => {
+            PoolMessage::SetVersionMask(mask) => match self.client.version_rolling {
+                // Some pools send the mask ahead of their answer.
+                VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
                     self.client.mining.set_version_mask(mask & wanted);
                     self.send_down(cx, method, |out| out.extend_from_slice(line));
                 }
-                // Whatsminers idle when a mask comes that they never negotiated.
-                Some(_) | None => filter(cx, Filtered::VersionMaskUnasked),
+                VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
             },
             PoolMessage::Reconnect(reconnect) => self.handle_reconnect(cx, &reconnect),
             PoolMessage::Request(method) => self.send_down(cx, method, |out| out.extend_from_slice(line)),
@@ -119,13 +119,23 @@ impl Session {
                 *if granted { &mut counts.accepted } else { &mut counts.refused } += 1;
             }
             Asked::Configure(configure) => {
-                let mask = envelope.result.and_then(granted_mask).unwrap_or(0);
-                self.client.mining.set_version_mask(mask & configure.mask);
+                self.configure_answered(&configure, envelope.result.and_then(granted_mask));
             }
             Asked::Other => {}
         }
         write_answer(cx, envelope, &request);
         self.finish_if_answered(cx);
+    }
+
+    /// `granted` is the pool's mask, or none where it refused version rolling or said nothing of it.
+    pub(super) fn configure_answered(&mut self, configure: &Configure, granted: Option<u32>) {
+        if configure.asked.version_rolling {
+            self.client.mining.set_version_mask(granted.unwrap_or(0) & configure.mask);
+            self.client.version_rolling = match granted {
+                Some(_) => VersionRolling::Granted { mask: configure.mask },
+                None => VersionRolling::Refused,
+            };
+        }
     }
 
     fn handle_subscribe_answer<P: Stage>(
@@ -140,15 +150,13 @@ impl Session {
                 return self.end(cx, End::BadSubscribeResult);
             };
             self.client.mining.subscribed(&subscribed);
+            self.is_subscribed = true;
         }
         write_answer(cx, envelope, request);
         cx.out.to_miner.append(&mut self.early);
         self.early = Vec::new();
-        if result.is_some()
-            && cx.policy.extranonce
-            && !self.client.extranonce_asked
-            && !self.pending.is_full()
-        {
+        let may_ask = self.phase == Phase::Up && cx.policy.extranonce && !self.pending.is_full();
+        if result.is_some() && may_ask && !self.client.extranonce_asked {
             self.pending.push(Id::from_raw(OWN_REQUEST_ID), Asked::Own, cx.now);
             self.send_up(cx, Method::ExtranonceSubscribe, |out| {
                 out.extend_from_slice(b"{\"id\":");
@@ -162,7 +170,7 @@ impl Session {
     /// answer, so whatever comes before that answer waits for it.
     fn send_down<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, line: impl FnOnce(&mut Vec<u8>)) {
         cx.stats.message(Direction::ToMiner, method);
-        if self.pending.oldest_subscribe().is_none() {
+        if self.subscribe_awaited().is_none() {
             return line(&mut cx.out.to_miner);
         }
         line(&mut self.early);
@@ -173,9 +181,10 @@ impl Session {
 
     pub(super) fn finish_if_answered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         if let Phase::Finishing { end, .. } = self.phase
-            && self.pending.submits() == 0 {
-                self.end(cx, end);
-            }
+            && self.pending.submits() == 0
+        {
+            self.end(cx, end);
+        }
     }
 }
 

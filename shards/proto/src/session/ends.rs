@@ -23,12 +23,14 @@ impl Session {
 
     /// The pool connection is lost, or could not be had.
     pub fn handle_pool_down<P: Stage>(&mut self, cx: &mut Cx<'_, P>, loss: PoolLoss) {
-        let end = match loss {
-            PoolLoss::Closed => End::PoolLeft,
-            PoolLoss::Reset => End::PoolReset,
-            PoolLoss::Unreachable => End::PoolUnreachable,
-            PoolLoss::ConnectTimeout => End::PoolConnectTimeout,
-            PoolLoss::NoResources => End::OutOfResources,
+        let end = match (self.phase, loss) {
+            // Whoever left first is the cause.
+            (Phase::Finishing { end, .. }, _) => end,
+            (_, PoolLoss::Closed) => End::PoolLeft,
+            (_, PoolLoss::Reset) => End::PoolReset,
+            (_, PoolLoss::Unreachable) => End::PoolUnreachable,
+            (_, PoolLoss::ConnectTimeout) => End::PoolConnectTimeout,
+            (_, PoolLoss::NoResources) => End::OutOfResources,
         };
         self.end(cx, end);
     }
@@ -81,7 +83,7 @@ impl Session {
             .min(half_line(self.pool_lines.since()))
             .min(asked(self.pending.oldest(), ANSWER_US))
             .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
-            .min(asked(self.pending.oldest_subscribe(), SUBSCRIBE_ANSWER_US));
+            .min(asked(self.subscribe_awaited(), SUBSCRIBE_ANSWER_US));
         if !self.client.has_greeted() {
             due = due.min(self.opened + policy.handshake_us);
         }
@@ -100,6 +102,14 @@ impl Session {
         }
     }
 
+    /// Since when the first subscription waits for its answer. A miner that subscribes again goes on working meanwhile.
+    pub(super) fn subscribe_awaited(&self) -> Option<Tick> {
+        if self.is_subscribed {
+            return None;
+        }
+        self.pending.oldest_subscribe()
+    }
+
     fn overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<End> {
         let passed = |since: Tick, us: u64| cx.now >= since + us;
         let half_line = |since: Option<Tick>| since.is_some_and(|since| passed(since, HALF_LINE_US));
@@ -114,7 +124,7 @@ impl Session {
         if half_line(self.miner_lines.since()) || half_line(self.pool_lines.since()) {
             return Some(End::HalfLine);
         }
-        if self.pending.oldest_subscribe().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
+        if self.subscribe_awaited().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
             return Some(End::PoolSilent);
         }
         passed(self.last_message, cx.policy.idle_us).then_some(End::Idle)
@@ -127,6 +137,7 @@ impl Session {
             self.pending.take_older(deadline, |asked| matches!(asked, Asked::Configure(_)))
         {
             if let Asked::Configure(configure) = request.asked {
+                self.configure_answered(&configure, None);
                 write::answer(
                     &mut cx.out.to_miner,
                     request.id.raw(),
@@ -146,6 +157,7 @@ impl Session {
                 cx.stats.counts.shares.unanswered += 1;
             }
         }
+        self.finish_if_answered(cx);
     }
 }
 

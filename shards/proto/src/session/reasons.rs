@@ -91,7 +91,6 @@ impl From<ReadError> for Reject {
             ReadError::NotObject => Reject::NotObject,
             ReadError::DuplicateKey => Reject::DuplicateKey,
             ReadError::Id => Reject::BadId,
-            ReadError::Method => Reject::NoMethod,
         }
     }
 }
@@ -163,6 +162,8 @@ labels! {
         Idle => "idle",
         /// The miner sent too many malformed messages.
         TooManyErrors => "too_many_errors",
+        /// The miner went on sending far beyond its rate limit.
+        Flood => "flood",
         /// The miner sent more than may be held before its pool link is up.
         HeldTooMuch => "held_too_much",
         /// One read called for more output than may be produced at once.

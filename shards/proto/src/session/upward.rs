@@ -1,8 +1,10 @@
 //! From the miner: lines are checked, pass the middleware, and go to the pool.
 
 use super::pending::Asked;
-use super::{Cx, End, Phase, Reject, Session};
-use crate::limits::{HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX};
+use super::{Cx, End, Phase, Reject, Session, VersionRolling};
+use crate::limits::{
+    HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX, PROTOCOL_ERRORS_MAX, RATE_LIMITED_MAX,
+};
 use crate::message::{Authorize, Method, MinerMessage, Submit};
 use crate::middleware::{Flow, Request, Stage};
 use crate::stats::Direction;
@@ -26,14 +28,14 @@ impl Session {
     }
 
     /// A Stratum miner begins with an object. HTTP, TLS, RDP and others show themselves by their first byte, which
-    /// is looked at alone, since they may never send a line feed. False when there is nothing more to look at.
+    /// is looked at alone, since they may never send a line feed. False when the link has ended.
     fn check_first_byte<P: Stage>(&mut self, cx: &mut Cx<'_, P>, bytes: &[u8]) -> bool {
         match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'{') => self.first_byte_seen = true,
             Some(_) => self.end(cx, End::NotStratum),
             None => {}
         }
-        self.first_byte_seen
+        !self.is_over()
     }
 
     fn handle_miner_line<P: Stage>(&mut self, cx: &mut Cx<'_, P>, parser: &mut Parser, line: &[u8]) {
@@ -65,7 +67,10 @@ impl Session {
         let flow = pipeline.on_request(&mut stage, &mut self.client, &request);
         pipeline.on_outcome(&mut stage, &self.client, &request, flow);
         match flow {
-            Flow::Pass => self.relay_up(cx, &request),
+            Flow::Pass => {
+                self.client.rate_limited = 0;
+                self.relay_up(cx, &request);
+            }
             Flow::Reject(reject) => self.refuse(cx, method, envelope.id_raw(), reject),
             Flow::Close(end) => self.end(cx, end),
         }
@@ -84,7 +89,9 @@ impl Session {
                 Asked::Subscribe
             }
             MinerMessage::Configure(configure) => {
-                self.client.configured = Some(configure);
+                if configure.asked.version_rolling {
+                    self.client.version_rolling = VersionRolling::Asked { mask: configure.mask };
+                }
                 self.client.extranonce_asked |= configure.asked.subscribe_extranonce;
                 Asked::Configure(configure)
             }
@@ -126,7 +133,12 @@ impl Session {
         envelope: &Envelope<'_>,
         authorize: &Authorize<'_>,
     ) {
-        let worker = self.client.worker_asked(authorize.user.as_str().unwrap_or_default());
+        let name = authorize.user.as_str().unwrap_or_default();
+        // The bound holds for every chain, with or without the stage that asks the same.
+        if !self.client.has_room_for(name) {
+            return self.refuse(cx, Method::Authorize, envelope.id_raw(), Reject::TooManyWorkers);
+        }
+        let worker = self.client.worker_asked(name);
         self.pending.push(envelope.id_owned(), Asked::Authorize(worker), cx.now);
         let policy = cx.policy;
         self.send_up(cx, Method::Authorize, |out| policy.user.write_authorize(out, envelope.line, authorize));
@@ -159,14 +171,22 @@ impl Session {
     fn refuse<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, id: &[u8], reject: Reject) {
         cx.stats.counts.rejects[reject.index()] += 1;
         cx.stats.counts.shares.refused += u64::from(method == Method::Submit);
+        // An id that is refused for its size is not sent back either.
+        let id = if reject == Reject::BadId { b"null" } else { id };
         let result: &[u8] = if reject == Reject::ExtranonceOff { b"false" } else { b"null" };
         let (code, text) = reject.answer();
         write::answer(&mut cx.out.to_miner, id, result, write::error(code, text).as_bytes());
         cx.stats.message(Direction::ToMiner, Method::Answer);
         if reject.is_protocol_error() {
             self.client.errors += 1;
-            if self.client.errors > crate::limits::PROTOCOL_ERRORS_MAX {
+            if self.client.errors > PROTOCOL_ERRORS_MAX {
                 self.end(cx, End::TooManyErrors);
+            }
+        }
+        if reject == Reject::RateLimited {
+            self.client.rate_limited += 1;
+            if self.client.rate_limited > RATE_LIMITED_MAX {
+                self.end(cx, End::Flood);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! simd-json works in place, so it works on a copy: the line itself stays as it came and can be forwarded.
 
-use crate::limits::{ID_BYTES_MAX, JSON_DEPTH_MAX, MINER_LINE_BYTES_MAX};
+use crate::limits::{JSON_DEPTH_MAX, MINER_LINE_BYTES_MAX};
 use crate::wire::Id;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, StaticNode};
@@ -16,10 +16,8 @@ pub enum ReadError {
     NotObject,
     /// `id`, `method`, `params`, `result` or `error` stands in it twice: readers would disagree on its meaning.
     DuplicateKey,
-    /// The id is an array, an object or a boolean, or longer than [`ID_BYTES_MAX`].
+    /// The id is an array, an object or a boolean.
     Id,
-    /// The method is not a string.
-    Method,
 }
 
 /// A range of bytes in the line.
@@ -189,8 +187,10 @@ pub struct Envelope<'t> {
     pub line: &'t [u8],
     /// Where the id stands, if there is one.
     pub id: Option<Span>,
-    /// `method`
+    /// `method`; one that is `null` counts as none
     pub method: Option<&'t str>,
+    /// Whether there is a method that is no string
+    pub odd_method: bool,
     /// `params`
     pub params: Option<Json<'t>>,
     /// `result`
@@ -207,6 +207,7 @@ impl<'t> Envelope<'t> {
             line,
             id: None,
             method: None,
+            odd_method: false,
             params: None,
             result: None,
             error: None,
@@ -234,7 +235,11 @@ impl<'t> Envelope<'t> {
         for (key, value) in top.fields() {
             let seen = match key {
                 "id" => envelope.id.replace(id_span(line, top.origin, key, value)?).is_some(),
-                "method" => envelope.method.replace(value.as_str().ok_or(ReadError::Method)?).is_some(),
+                "method" if value.kind() == JsonKind::Null => false,
+                "method" => {
+                    envelope.odd_method |= value.as_str().is_none();
+                    envelope.method.replace(value.as_str().unwrap_or_default()).is_some()
+                }
                 "params" => envelope.params.replace(value).is_some(),
                 "result" => envelope.result.replace(value).is_some(),
                 "error" => envelope.error.replace(value).is_some(),
@@ -262,9 +267,6 @@ fn id_span(line: &[u8], origin: usize, key: &str, value: Json<'_>) -> Result<Spa
         }
         JsonKind::Bool(_) | JsonKind::Array | JsonKind::Object => return Err(ReadError::Id),
     };
-    if end - start > ID_BYTES_MAX {
-        return Err(ReadError::Id);
-    }
     Ok(Span { start, end })
 }
 
@@ -349,7 +351,6 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_named() {
-        let long_id = format!("{{\"id\":\"{}\"}}", "x".repeat(ID_BYTES_MAX));
         let deep =
             format!("{{\"params\":{}{}}}", "[".repeat(JSON_DEPTH_MAX + 1), "]".repeat(JSON_DEPTH_MAX + 1));
         let cases = [
@@ -363,8 +364,6 @@ mod tests {
             (r#"{"id":1,"id":2}"#, ReadError::DuplicateKey),
             (r#"{"id":[1]}"#, ReadError::Id),
             (r#"{"id":true}"#, ReadError::Id),
-            (long_id.as_str(), ReadError::Id),
-            (r#"{"method":1}"#, ReadError::Method),
         ];
         for (text, error) in cases {
             assert_eq!(with(text, |_| ()), Err(error), "{text}");

@@ -1,0 +1,131 @@
+//! Seeded simulation: miners, a network and pools around real sessions, on a virtual clock.
+//!
+//! Nothing here knows the time, threads or sockets, so a seed replays exactly. What is checked after every call is in
+//! `simulation/link.rs`, what is checked about every message in `simulation/ledger.rs`.
+//!
+//! `LOKA_SIM_SEEDS=10000` runs more seeds than the 256 of a plain `cargo test`; `LOKA_SIM_SEED=123` replays one and
+//! shows its events.
+
+#[path = "simulation/ledger.rs"]
+mod ledger;
+#[path = "simulation/link.rs"]
+mod link;
+#[path = "simulation/miner.rs"]
+mod miner;
+#[path = "simulation/model.rs"]
+mod model;
+#[path = "simulation/net.rs"]
+mod net;
+#[path = "simulation/pool.rs"]
+mod pool;
+#[path = "simulation/rng.rs"]
+mod rng;
+#[path = "simulation/says.rs"]
+mod says;
+#[path = "simulation/setting.rs"]
+mod setting;
+#[path = "simulation/talk.rs"]
+mod talk;
+#[path = "simulation/world.rs"]
+mod world;
+
+use loka_proto::stats::Counts;
+use loka_proto::{Direction, End, Filtered, Reject, RejectClass, Stats};
+use setting::Report;
+use world::World;
+
+const SEEDS: u64 = 256;
+
+/// A number from the environment.
+#[allow(clippy::disallowed_methods, reason = "the seed of a replay is given by whoever runs the test")]
+fn number_given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+/// Runs one seed; a failure names it.
+#[allow(clippy::print_stderr, reason = "whoever sees the failure needs the seed")]
+fn run(seed: u64, shows: bool) -> Report {
+    let outcome = std::panic::catch_unwind(|| World::new(seed, shows).run());
+    outcome.unwrap_or_else(|panic| {
+        eprintln!("seed {seed} failed. To replay it:");
+        eprintln!("LOKA_SIM_SEED={seed} cargo test -p loka-proto --test simulation -- --nocapture");
+        std::panic::resume_unwind(panic)
+    })
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    if let Some(seed) = number_given("LOKA_SIM_SEED") {
+        let report = run(seed, true);
+        println!("seed {seed}: {} sessions, {} events", report.sessions, report.events);
+        return tell(&report.stats);
+    }
+    let seeds = number_given("LOKA_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut total = Stats::default();
+    let (mut sessions, mut events) = (0, 0);
+    for seed in 0..seeds {
+        let report = run(seed, false);
+        total.merge(&report.stats);
+        sessions += report.sessions;
+        events += report.events;
+    }
+    println!("{seeds} seeds: {sessions} sessions, {events} events");
+    tell(&total);
+    if seeds >= SEEDS {
+        check_coverage(&total.counts);
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_twice() {
+    for seed in 0..4 {
+        let (first, second) = (run(seed, false), run(seed, false));
+        assert_eq!((first.digest, first.events), (second.digest, second.events), "seed {seed}");
+    }
+    assert_ne!(run(1, false).digest, run(2, false).digest);
+}
+
+/// The tallies, for `--nocapture`.
+#[allow(clippy::print_stdout, reason = "seen with --nocapture only")]
+fn tell(stats: &Stats) {
+    let counts = &stats.counts;
+    println!("{:?}", counts.shares);
+    println!("configures answered by the proxy: {}", counts.configure_answered);
+    for direction in Direction::ALL {
+        let count: u64 = counts.messages[direction.index()].iter().sum();
+        println!("messages {direction}: {count}");
+    }
+    for end in End::ALL {
+        println!("end {end}: {}", counts.ends[end.index()]);
+    }
+    for reject in Reject::ALL {
+        println!("reject {reject}: {}", counts.rejects[reject.index()]);
+    }
+    for filtered in Filtered::ALL {
+        println!("filtered {filtered}: {}", counts.filtered[filtered.index()]);
+    }
+}
+
+/// A simulation in which nothing happens proves nothing: over all the seeds everything must have happened.
+fn check_coverage(counts: &Counts) {
+    // The runtime alone finds the first two; a flood of output needs more than a network's read at once.
+    let not_here = [End::Panicked, End::OverCapacity, End::OutputFlood];
+    for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
+        assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
+    }
+    for reject in Reject::ALL {
+        assert!(counts.rejects[reject.index()] > 0, "nothing was refused as {reject}");
+    }
+    for filtered in Filtered::ALL {
+        assert!(counts.filtered[filtered.index()] > 0, "nothing was filtered as {filtered}");
+    }
+    for class in RejectClass::ALL {
+        assert!(counts.shares.rejected[class.index()] > 0, "no share was rejected as {class}");
+    }
+    assert!(counts.shares.accepted > 10_000, "{:?}", counts.shares);
+    assert!(counts.shares.refused > 1_000 && counts.shares.unanswered > 100, "{:?}", counts.shares);
+    assert!(counts.shares.accepted_difficulty > 0.0);
+    assert!(counts.authorizations.accepted > 0 && counts.authorizations.refused > 0);
+    assert!(counts.configure_answered > 0, "no configure was answered in the place of a pool");
+}

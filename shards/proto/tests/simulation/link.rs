@@ -1,0 +1,279 @@
+//! One session under test, with everything that must hold after each of its calls.
+
+use crate::ledger::{Kind, Ledger, nonce_of, number_after, verdict_of};
+use crate::model::Model;
+use crate::net::Lines;
+use crate::setting::{Pipeline, Shard};
+use loka_proto::{ClientId, Cx, Direction, Intent, Out, Parser, Policy, Session, Stats, Tick, limits};
+
+/// What one call of a session left to do.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) to_miner: Vec<u8>,
+    pub(crate) to_pool: Vec<u8>,
+    pub(crate) intents: Vec<Intent>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) session: Session,
+    pub(crate) stats: Stats,
+    pub(crate) has_dialed: bool,
+    pub(crate) is_up: bool,
+    pub(crate) model: Model,
+    out: Out,
+    from_miner: Lines,
+    from_pool: Lines,
+    lines_to_miner: u64,
+    lines_to_pool: u64,
+    bytes_from: [u64; 2],
+}
+
+impl Link {
+    pub(crate) fn new(number: usize, now: u64) -> Link {
+        Link {
+            session: Session::new(ClientId(number as u64), Tick(now)),
+            stats: Stats::default(),
+            has_dialed: false,
+            is_up: false,
+            model: Model::default(),
+            out: Out::default(),
+            from_miner: Lines::default(),
+            from_pool: Lines::default(),
+            lines_to_miner: 0,
+            lines_to_pool: 0,
+            bytes_from: [0; 2],
+        }
+    }
+
+    pub(crate) fn messages(&self, direction: Direction) -> u64 {
+        self.stats.counts.messages[direction.index()].iter().sum()
+    }
+
+    /// Makes one call of the session and checks what must hold behind every call.
+    pub(crate) fn call(
+        &mut self,
+        shard: &mut Shard,
+        now: u64,
+        what: impl FnOnce(&mut Session, &mut Cx<'_, Pipeline>, &mut Parser),
+    ) -> Outcome {
+        let was_over = self.session.is_over();
+        self.out.clear();
+        let mut cx = Cx {
+            now: Tick(now),
+            out: &mut self.out,
+            stats: &mut self.stats,
+            policy: &shard.policy,
+            pipeline: &mut shard.pipeline,
+        };
+        what(&mut self.session, &mut cx, &mut shard.parser);
+        let intents: Vec<Intent> = std::iter::from_fn(|| self.session.poll_intent()).collect();
+        if was_over {
+            assert!(self.out.to_miner.is_empty() && self.out.to_pool.is_empty(), "output after the end");
+            assert!(intents.is_empty(), "intents after the end: {intents:?}");
+        }
+        self.check_intents(&intents, was_over);
+        self.check_bounds();
+        self.check_balance(&shard.policy);
+        let (to_miner, to_pool) =
+            (std::mem::take(&mut self.out.to_miner), std::mem::take(&mut self.out.to_pool));
+        Outcome { to_miner, to_pool, intents }
+    }
+
+    /// The miner has left, or a drain begins: shares in flight are waited for.
+    pub(crate) fn finishes(
+        &mut self,
+        shard: &mut Shard,
+        now: u64,
+        what: impl FnOnce(&mut Session, &mut Cx<'_, Pipeline>),
+    ) -> Outcome {
+        let waits = self.is_up && self.session.shares_in_flight() > 0;
+        let outcome = self.call(shard, now, |session, cx, _| what(session, cx));
+        assert!(!self.session.listens_to_miner(), "the miner has left");
+        assert_eq!(self.session.is_over(), !waits, "answers in flight are waited for");
+        outcome
+    }
+
+    /// Bytes of the miner.
+    pub(crate) fn miner_says(
+        &mut self,
+        shard: &mut Shard,
+        ledger: &mut Ledger,
+        now: u64,
+        bytes: &[u8],
+    ) -> Outcome {
+        let before = self.messages(Direction::FromMiner);
+        let outcome =
+            self.call(shard, now, |session, cx, parser| session.handle_miner_bytes(cx, parser, bytes));
+        self.bytes_from[0] += bytes.len() as u64;
+        let lines = self.from_miner.cut(bytes);
+        let taken = usize::try_from(self.messages(Direction::FromMiner) - before).expect("a small number");
+        if self.session.listens_to_miner() {
+            assert_eq!(taken, lines.len(), "each line of the miner is counted once");
+        }
+        assert!(taken <= lines.len());
+        for line in &lines[..taken] {
+            if let Some(tag) = number_after(line, "\"tag\":") {
+                let said = &mut ledger.said[tag];
+                said.arrived = Some(now);
+                said.difficulty = self.model.difficulty_of(&said.job);
+            }
+        }
+        if self.is_up && !self.session.is_over() {
+            let answered = count_lines(&outcome.to_miner);
+            assert_eq!(answered + count_lines(&outcome.to_pool), taken as u64, "each line goes one way");
+        }
+        outcome
+    }
+
+    /// Bytes of the pool.
+    pub(crate) fn pool_says(
+        &mut self,
+        shard: &mut Shard,
+        ledger: &mut Ledger,
+        now: u64,
+        bytes: &[u8],
+    ) -> Outcome {
+        let before = self.messages(Direction::FromPool);
+        let outcome =
+            self.call(shard, now, |session, cx, parser| session.handle_pool_bytes(cx, parser, bytes));
+        self.bytes_from[1] += bytes.len() as u64;
+        let lines = self.from_pool.cut(bytes);
+        let taken = usize::try_from(self.messages(Direction::FromPool) - before).expect("a small number");
+        if !self.session.is_over() {
+            assert_eq!(taken, lines.len(), "each line of the pool is counted once");
+        }
+        assert!(taken <= lines.len());
+        for line in &lines[..taken] {
+            self.judge(ledger, line, now);
+        }
+        outcome
+    }
+
+    /// Lets the model take a line of the pool.
+    fn judge(&mut self, ledger: &mut Ledger, line: &[u8], now: u64) {
+        let Some(tag) = number_after(line, "\"echo\":") else { return self.model.pool_says(line) };
+        let said = &mut ledger.said[tag];
+        let Some(arrived) = said.arrived.filter(|_| said.kind == Kind::Submit && !said.judged) else {
+            return;
+        };
+        said.judged = true;
+        if now - arrived < limits::ANSWER_US {
+            let (_, _, verdict) = verdict_of(nonce_of(tag));
+            self.model.expected.verdict(verdict, said.difficulty, now - arrived);
+        }
+    }
+
+    /// Each output must be looked at once, in order: counts lines and checks what may come before a subscribe answer.
+    pub(crate) fn check_output(&mut self, ledger: &Ledger, outcome: &Outcome) {
+        for line in Lines::default().cut(&outcome.to_pool) {
+            self.lines_to_pool += 1;
+            let tag = number_after(&line, "\"tag\":");
+            if tag.is_some_and(|tag| ledger.said[tag].kind == Kind::Subscribe) {
+                self.model.subscribe_sent();
+            }
+        }
+        for line in Lines::default().cut(&outcome.to_miner) {
+            self.lines_to_miner += 1;
+            let message: serde_json::Value = serde_json::from_slice(&line).expect("miners get JSON only");
+            if message["method"].is_string() {
+                self.model.check_notification();
+            }
+            let tag = number_after(&line, "\"echo\":");
+            if tag.is_some_and(|tag| ledger.said[tag].kind == Kind::Subscribe) {
+                self.model.subscribe_answered(message["result"].is_array());
+            }
+        }
+        let (to_pool, to_miner) = (self.messages(Direction::ToPool), self.messages(Direction::ToMiner));
+        assert!(
+            self.lines_to_pool <= to_pool && self.lines_to_miner <= to_miner,
+            "lines that were not counted"
+        );
+        if self.is_up {
+            assert_eq!(self.lines_to_pool, to_pool, "lines counted and lines sent to the pool");
+        }
+        if !self.session.is_over() && !self.model.holds_early() {
+            assert_eq!(self.lines_to_miner, to_miner, "lines counted and lines sent to the miner");
+        }
+        let bytes = &self.stats.counts.bytes;
+        assert_eq!(self.bytes_from[0], bytes[Direction::FromMiner.index()]);
+        assert_eq!(self.bytes_from[1], bytes[Direction::FromPool.index()]);
+    }
+
+    fn check_intents(&mut self, intents: &[Intent], was_over: bool) {
+        let is_over = self.session.is_over();
+        assert!(is_over || !was_over, "a session that was over lives again");
+        let closes = intents.iter().filter(|intent| matches!(intent, Intent::Close(_))).count();
+        assert_eq!(
+            closes,
+            usize::from(is_over && !was_over),
+            "one Close, when the session ends: {intents:?}"
+        );
+        let ends: u64 = self.stats.counts.ends.iter().sum();
+        assert_eq!(ends, u64::from(is_over), "an end is counted once");
+        if intents.contains(&Intent::DialPool) {
+            assert!(!self.has_dialed, "the pool is dialed twice");
+            self.has_dialed = true;
+        }
+    }
+
+    fn check_bounds(&self) {
+        let session = &self.session;
+        let held_max = limits::MINER_LINE_BYTES_MAX
+            + limits::POOL_LINE_BYTES_MAX
+            + limits::HELD_BYTES_MAX
+            + limits::EARLY_BYTES_MAX;
+        assert!(session.bytes_held() <= held_max, "{} bytes held", session.bytes_held());
+        if !self.is_up {
+            let lines_max = limits::MINER_LINE_BYTES_MAX + limits::HELD_BYTES_MAX;
+            assert!(session.bytes_held() <= lines_max, "{} bytes held for the pool", session.bytes_held());
+        } else if !self.model.holds_early() {
+            let lines_max = limits::MINER_LINE_BYTES_MAX + limits::POOL_LINE_BYTES_MAX;
+            assert!(session.bytes_held() <= lines_max, "{} bytes held on an open link", session.bytes_held());
+        }
+        assert!(session.requests_pending() <= limits::PENDING_MAX);
+        assert!(session.client().mining.jobs() <= limits::JOBS_MAX);
+        assert!(session.client().workers() <= limits::WORKERS_MAX, "too many workers");
+        assert!(session.client().errors <= limits::PROTOCOL_ERRORS_MAX + 1);
+        assert!(self.out.to_miner.len().max(self.out.to_pool.len()) <= limits::OUT_BYTES_MAX);
+        if session.is_over() {
+            assert_eq!((session.bytes_held(), session.requests_pending()), (0, 0), "held after the end");
+        }
+    }
+
+    fn check_balance(&self, policy: &Policy) {
+        let is_finishing = !self.session.listens_to_miner() && !self.session.is_over();
+        assert!(!is_finishing || self.session.shares_in_flight() > 0, "waits for nothing");
+        let shares = &self.stats.counts.shares;
+        let rejected: u64 = shares.rejected.iter().sum();
+        let in_flight = self.session.shares_in_flight() as u64;
+        assert_eq!(
+            shares.forwarded,
+            shares.accepted + rejected + shares.unanswered + in_flight,
+            "{shares:?}"
+        );
+        assert_eq!(self.stats.submit_us.len(), shares.accepted + rejected, "one time per verdict");
+        let of_method = |direction: Direction| {
+            self.stats.counts.messages[direction.index()][loka_proto::Method::Submit.index()]
+        };
+        assert_eq!(of_method(Direction::FromMiner), shares.forwarded + shares.refused, "{shares:?}");
+        assert_eq!(self.session.poll_timeout(policy).is_none(), self.session.is_over());
+    }
+
+    /// Compares what the session counted with what the model expects.
+    pub(crate) fn check_model(&self) {
+        let (expected, counted) = (&self.model.expected.counts.shares, &self.stats.counts.shares);
+        assert_eq!((expected.accepted, expected.rejected), (counted.accepted, counted.rejected), "verdicts");
+        assert!(
+            (expected.accepted_difficulty - counted.accepted_difficulty).abs() < 1e-9,
+            "difficulty of accepted shares: {} is not {}",
+            counted.accepted_difficulty,
+            expected.accepted_difficulty
+        );
+        assert!(self.model.expected.submit_us == self.stats.submit_us, "times from share to answer");
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}

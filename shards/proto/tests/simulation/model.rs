@@ -1,0 +1,74 @@
+//! What a session should know and count, written a second time in the simplest way.
+
+use loka_proto::{Stats, limits};
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    /// Verdicts that the session should have counted.
+    pub(crate) expected: Stats,
+    next_difficulty: f64,
+    difficulty: f64,
+    jobs: Vec<(String, f64)>,
+    /// Subscribes that the pool was sent and that are not answered yet.
+    subscribes: u32,
+    /// No subscribe was answered since the first of them was sent.
+    is_first_line_due: bool,
+    /// The pool took a subscribe; a miner that sends another goes on working meanwhile.
+    is_subscribed: bool,
+}
+
+impl Model {
+    /// Takes a line of the pool that answers nothing. Lines that are no JSON end the session and change nothing here.
+    pub(crate) fn pool_says(&mut self, line: &[u8]) {
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { return };
+        let params = &message["params"];
+        match message["method"].as_str() {
+            Some("mining.set_difficulty") => {
+                let given = params[0].as_f64().filter(|difficulty| *difficulty > 0.0);
+                self.next_difficulty = given.unwrap_or(self.next_difficulty);
+            }
+            Some("mining.notify") => {
+                // Whole ones name the block before; the others here are of a wrong size and must be filtered.
+                let is_whole = params[1].as_str().is_some_and(|hash| hash.len() == 64);
+                let Some(params) = params.as_array().filter(|_| is_whole) else { return };
+                self.difficulty = self.next_difficulty;
+                if params.last().is_some_and(|clean_jobs| clean_jobs == true) {
+                    self.jobs.clear();
+                }
+                if self.jobs.len() == limits::JOBS_MAX {
+                    self.jobs.remove(0);
+                }
+                let job = params[0].as_str().expect("jobs have names").to_owned();
+                self.jobs.push((job, self.difficulty));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// What a share on this job is worth.
+    pub(crate) fn difficulty_of(&self, job: &str) -> f64 {
+        let known = self.jobs.iter().rev().find(|(name, _)| name == job);
+        known.map_or(self.difficulty, |(_, difficulty)| *difficulty)
+    }
+
+    pub(crate) fn subscribe_sent(&mut self) {
+        self.is_first_line_due |= self.subscribes == 0 && !self.is_subscribed;
+        self.subscribes += 1;
+    }
+
+    pub(crate) fn subscribe_answered(&mut self, is_granted: bool) {
+        self.subscribes -= 1;
+        self.is_first_line_due = false;
+        self.is_subscribed |= is_granted;
+    }
+
+    /// Between the first subscribe and an answer to one, no notification may go to the miner.
+    pub(crate) fn check_notification(&self) {
+        assert!(!self.is_first_line_due, "a notification went out before the subscribe answer");
+    }
+
+    /// Whether notifications are being held back.
+    pub(crate) fn holds_early(&self) -> bool {
+        self.subscribes > 0 && !self.is_subscribed
+    }
+}

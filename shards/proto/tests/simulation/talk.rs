@@ -1,0 +1,203 @@
+//! What miners say, written into the ledger as it is said.
+
+use crate::ledger::{Kind, Ledger, nonce_of};
+use crate::miner::{Miner, Step, Temper};
+use crate::rng::Rng;
+use crate::says::{bad_line, request};
+
+/// How a miner numbers its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    Counter,
+    /// subscribe 1, authorize 2, every share 4.
+    Cpuminer,
+    /// One id for everything.
+    Same,
+    Strings,
+    /// Strings with escapes, which some pools write in another way.
+    Escaped,
+    Large,
+    /// `null`, or none at all.
+    Null,
+}
+
+impl Ids {
+    pub(crate) fn pick(rng: &mut Rng) -> Ids {
+        use Ids::{Counter, Cpuminer, Escaped, Large, Null, Same, Strings};
+        rng.pick(&[Counter, Counter, Cpuminer, Same, Strings, Escaped, Large, Null])
+    }
+
+    /// Whether no two requests in flight have the same id, so that an answer that never comes confuses nobody.
+    pub(crate) fn are_unique(self) -> bool {
+        match self {
+            Ids::Counter | Ids::Strings | Ids::Escaped | Ids::Large => true,
+            Ids::Cpuminer | Ids::Same | Ids::Null => false,
+        }
+    }
+
+    /// The id as written, or `None` to leave it out.
+    fn write(self, kind: Kind, counter: u64) -> Option<String> {
+        Some(match self {
+            Ids::Counter => counter.to_string(),
+            Ids::Cpuminer => match kind {
+                Kind::Subscribe => "1".to_owned(),
+                Kind::Authorize => "2".to_owned(),
+                Kind::Configure | Kind::Submit | Kind::Other | Kind::Silent | Kind::Bad => "4".to_owned(),
+            },
+            Ids::Same => "1".to_owned(),
+            Ids::Strings => format!("\"id-{counter}\""),
+            Ids::Escaped => format!("\"\\u0061\\/{counter}\""),
+            Ids::Large => (0x1_0000_0000_u64 + counter).to_string(),
+            Ids::Null if counter.is_multiple_of(2) => return None,
+            Ids::Null => "null".to_owned(),
+        })
+    }
+}
+
+/// One turn of a miner's speech.
+#[derive(Debug)]
+pub(crate) struct Talk<'a> {
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl<'a> Talk<'a> {
+    pub(crate) fn new(rng: &'a mut Rng, ledger: &'a mut Ledger) -> Talk<'a> {
+        Talk { rng, ledger, bytes: Vec::new() }
+    }
+
+    pub(crate) fn step(&mut self, miner: &mut Miner, step: Step) {
+        match step {
+            Step::Configure => {
+                let params = self.rng.pick(&[
+                    "[[\"version-rolling\"],{\"version-rolling.mask\":\"1fffe000\",\"version-rolling.min-bit-count\":16}]",
+                    "[[\"version-rolling\",\"minimum-difficulty\",\"subscribe-extranonce\"],{}]",
+                    "[[\"version-rolling\"],{\"version-rolling.mask\":\"ffffffff\"}]",
+                    "[[\"minimum-difficulty\",\"info\"],{\"minimum-difficulty.value\":8}]",
+                ]);
+                self.ask(miner, Kind::Configure, "mining.configure", params);
+            }
+            Step::Subscribe => {
+                let params =
+                    self.rng.pick(&["[\"cgminer/4.11.1\",\"ab\"]", "[]", "[\"Ant  miner/1\",null,null]"]);
+                self.ask(miner, Kind::Subscribe, "mining.subscribe", params);
+            }
+            Step::Authorize => {
+                let worker = self.rng.below(miner.workers);
+                self.authorize(miner, worker);
+            }
+            Step::Suggest => self.suggest(miner),
+            Step::Capabilities => {
+                self.tell(miner, "mining.capabilities", "[{\"suggested_target\":\"00ff\"}]")
+            }
+            Step::Extranonce => self.ask(miner, Kind::Other, "mining.extranonce.subscribe", "[]"),
+        }
+    }
+
+    /// A request that somebody answers.
+    fn ask(&mut self, miner: &mut Miner, kind: Kind, method: &str, params: &str) {
+        self.ask_as(miner, kind, method, (params, params), "");
+    }
+
+    fn ask_as(&mut self, miner: &mut Miner, kind: Kind, method: &str, params: (&str, &str), job: &str) {
+        miner.counter += 1;
+        let (layout, tag) = (self.rng.draw(), self.ledger.next_tag());
+        let id = miner.ids.write(kind, miner.counter);
+        let line = |params: &str| request(layout, id.as_deref(), method, params, tag);
+        // Without an id only what every pool answers is waited for.
+        let is_told = kind == Kind::Other && miner.ids == Ids::Null;
+        let kind = if is_told { Kind::Silent } else { kind };
+        self.bytes.extend_from_slice(line(params.0).as_bytes());
+        let id = id.as_deref().unwrap_or("null");
+        self.ledger.add(miner.link, kind, id, line(params.1).into_bytes(), job);
+    }
+
+    /// A notification, with a null id or without any.
+    fn tell(&mut self, miner: &Miner, method: &str, params: &str) {
+        let (layout, tag) = (self.rng.draw(), self.ledger.next_tag());
+        let line = request(layout, self.rng.pick(&[None, Some("null")]), method, params, tag);
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.ledger.add(miner.link, Kind::Silent, "null", line.into_bytes(), "");
+    }
+
+    /// The answer to a question of the pool.
+    pub(crate) fn reply(&mut self, miner: &Miner, id: &str) {
+        let tag = self.ledger.next_tag();
+        let line = format!("{{\"id\":{id},\"result\":\"sim/1.0\",\"error\":null,\"tag\":{tag}}}\n");
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.ledger.add(miner.link, Kind::Silent, id, line.into_bytes(), "");
+    }
+
+    pub(crate) fn suggest(&mut self, miner: &mut Miner) {
+        let method =
+            self.rng.pick(&["mining.suggest_difficulty", "mining.suggest", "mining.suggest_difficulty(64)"]);
+        self.ask(miner, Kind::Other, method, "[0.0014]");
+    }
+
+    pub(crate) fn authorize(&mut self, miner: &mut Miner, worker: u64) {
+        let user = format!("acct{}{}{worker}", miner.link, self.rng.pick(&[".w", ".", "_w"]));
+        let password = self.rng.pick(&[",\"x\"", ",\"d=1024\"", ",\"\"", ", null", "", ",5"]);
+        let seen = miner.account.user_seen(&user);
+        let password_seen = miner.account.password_seen(password);
+        let sent = format!("[\"{user}\"{password}]");
+        let seen = format!("[\"{seen}\"{password_seen}]");
+        self.ask_as(miner, Kind::Authorize, "mining.authorize", (&sent, &seen), "");
+    }
+
+    pub(crate) fn share(&mut self, miner: &mut Miner) {
+        let nonce = nonce_of(self.ledger.next_tag());
+        let size = if self.rng.percent(2) { self.rng.between(1, 16) } else { miner.extranonce2_bytes as u64 };
+        let digits = 2 * usize::try_from(size).expect("a small number");
+        let job = if self.rng.percent(3) { "gone".to_owned() } else { miner.job.clone() };
+        let bits = self.rng.pick(&["", "", ",\"1fffe000\"", ",null"]);
+        let zero = 0;
+        let rest = format!(",\"{job}\",\"{zero:0digits$x}\",\"65A1b2c3\",\"{nonce:x}\"{bits}]");
+        let user = format!("acct{}.w{}", miner.link, self.rng.below(miner.workers));
+        let (sent, seen) =
+            (format!("[\"{user}\"{rest}"), format!("[\"{}\"{rest}", miner.account.user_seen(&user)));
+        self.ask_as(miner, Kind::Submit, "mining.submit", (&sent, &seen), &job);
+    }
+
+    fn bad(&mut self, miner: &mut Miner) {
+        miner.counter += 1;
+        let id = miner.ids.write(Kind::Bad, miner.counter);
+        let tag = self.ledger.next_tag();
+        let (line, id) = bad_line(self.rng, id.as_deref().unwrap_or("null"), tag);
+        self.bytes.extend_from_slice(&line);
+        self.ledger.add(miner.link, Kind::Bad, &id, line, "");
+    }
+
+    /// A share, most of the time.
+    pub(crate) fn anything(&mut self, miner: &mut Miner) {
+        let bad = if miner.temper == Temper::Noisy { 60 } else { 2 };
+        if self.rng.percent(bad) {
+            return self.bad(miner);
+        }
+        match self.rng.below(100) {
+            0..80 => self.share(miner),
+            80..82 => self.step(miner, Step::Subscribe),
+            82..84 => {
+                miner.workers += 1;
+                self.step(miner, Step::Authorize);
+            }
+            84..87 => self.suggest(miner),
+            87..89 => self.step(miner, Step::Extranonce),
+            89 if miner.ids.are_unique() => self.step(miner, Step::Configure),
+            89..91 => self.tell(miner, "mining.term", "[]"),
+            91 => self.tell(miner, "pong", "[]"),
+            92 => self.ask(miner, Kind::Other, "mining.set_difficulty", "[1]"),
+            93 => self.bytes.extend_from_slice(b"\r\n"),
+            _ => {
+                let method = self.rng.pick(&[
+                    "mining.get_transactions",
+                    "mining.multi_version",
+                    "mining.ping",
+                    "mining.surprise",
+                    "eth_submitHashrate",
+                ]);
+                self.ask(miner, Kind::Other, method, "[\"1\",{\"a\":[]}]");
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A shard's worth of miners, each with its own link to its own pool, on a clock that only events move.
+
+use crate::ledger::Ledger;
+use crate::link::{Link, Outcome};
+use crate::miner::Miner;
+use crate::net::{Arrival, Fin, Pipe};
+use crate::pool::Pool;
+use crate::rng::Rng;
+use crate::says::Account;
+use crate::setting::{DRAIN_US, Event, Report, SECOND, Shard, Side, dialing, shard, show};
+use loka_proto::{End, Intent, PoolLoss, Stats, Tick};
+use std::collections::BTreeMap;
+
+/// A run of one seed.
+pub(crate) struct World {
+    rng: Rng,
+    now: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    miners: Vec<Miner>,
+    pools: Vec<Pool>,
+    links: Vec<Link>,
+    pipes: Vec<[Pipe; 4]>,
+    timers: Vec<u64>,
+    shard: Shard,
+    ledger: Ledger,
+    is_quiet: bool,
+    shows: bool,
+    /// A fingerprint of all that happened.
+    digest: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, shows: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let account = rng.pick(&[Account::Own, Account::Farm, Account::FarmWithPassword]);
+        let mut world = World {
+            now: rng.between(0, 10 * SECOND),
+            events: BTreeMap::new(),
+            sequence: 0,
+            miners: Vec::new(),
+            pools: Vec::new(),
+            links: Vec::new(),
+            pipes: Vec::new(),
+            timers: Vec::new(),
+            shard: shard(&mut rng, account),
+            ledger: Ledger::default(),
+            is_quiet: false,
+            shows,
+            digest: seed,
+            rng,
+        };
+        for number in 0..usize::try_from(world.rng.between(1, 8)).expect("a small number") {
+            let rng = &mut world.rng;
+            world.miners.push(Miner::new(number, account, rng));
+            world.pools.push(Pool::new(number, world.miners[number].ids.are_unique(), rng));
+            world.links.push(Link::new(number, world.now));
+            let choppy = rng.percent(60);
+            world.pipes.push(std::array::from_fn(|_| Pipe::new(choppy)));
+            world.timers.push(u64::MAX);
+            let starts = rng.below(3 * SECOND);
+            world.after(starts, Event::MinerActs(number));
+            world.follow(number, Outcome::default());
+        }
+        world
+    }
+
+    /// Miners work for a while, then what is on its way arrives, then the shard drains.
+    pub(crate) fn run(mut self) -> Report {
+        let works_us = self.rng.between(20, 120) * SECOND;
+        self.run_until(self.now + works_us);
+        self.is_quiet = true;
+        let settles_us = if self.rng.percent(10) { 150 } else { 12 } * SECOND;
+        self.run_until(self.now + settles_us);
+        while (0..self.links.len()).any(|link| self.is_alive(link) && !self.is_settled(link)) {
+            assert!(self.step(), "bytes are on their way and nothing moves them");
+        }
+        for link in 0..self.links.len() {
+            self.ledger.check_refusals(link, self.is_alive(link));
+            if self.is_alive(link) {
+                self.ledger.check_answers(link, self.now);
+            }
+            self.after(0, Event::Drain(link));
+        }
+        self.run_until(self.now + DRAIN_US + SECOND);
+        self.report()
+    }
+
+    fn report(self) -> Report {
+        let mut stats = Stats::default();
+        for (number, link) in self.links.iter().enumerate() {
+            assert!(link.session.is_over(), "link {number} outlived its drain");
+            link.check_model();
+            self.ledger.check_refusals(number, false);
+            let seen =
+                self.shard.probe.0.borrow().get(&link.session.client().id).copied().unwrap_or_default();
+            assert_eq!(seen.closes, 1, "stages hear of each end once");
+            let rejected: u64 = link.stats.counts.shares.rejected.iter().sum();
+            assert_eq!(seen.verdicts, link.stats.counts.shares.accepted + rejected);
+            stats.merge(&link.stats);
+        }
+        let sessions = self.links.len() as u64;
+        assert_eq!(stats.counts.ends.iter().sum::<u64>(), sessions, "one end per session");
+        Report { stats, sessions, events: self.sequence, digest: self.digest }
+    }
+
+    /// Neither side has gone, so that every answer has a way.
+    fn is_alive(&self, link: usize) -> bool {
+        !self.pools[link].is_done
+            && self.links[link].session.listens_to_miner()
+            && self.pipes[link].iter().all(|pipe| !pipe.is_closed())
+    }
+
+    /// Nothing is on its way, the lines of a miner that its pool connection still waits for included.
+    fn is_settled(&self, link: usize) -> bool {
+        (self.links[link].is_up || !self.links[link].has_dialed)
+            && self.pipes[link].iter().all(Pipe::is_quiet)
+    }
+
+    fn after(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.now + delay, self.sequence), event);
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while self.events.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(((at, _), event)) = self.events.pop_first() else { return false };
+        self.now = at;
+        self.shows.then(|| show(at, &event));
+        match event {
+            Event::MinerActs(link) => self.miner_acts(link),
+            Event::PoolActs(link) => self.pool_acts(link),
+            Event::PoolSays(link, bytes) if !self.pools[link].is_done => {
+                self.send(link, Side::PoolToProxy, &bytes);
+            }
+            Event::PoolSays(..) => {}
+            Event::Arrives(link, side) => self.arrives(link, side),
+            Event::Dialed(link, result) => self.dialed(link, result),
+            Event::Timer(link) => self.timer(link),
+            Event::Drain(link) => {
+                let until = Tick(self.now + DRAIN_US);
+                let outcome = self.links[link]
+                    .finishes(&mut self.shard, self.now, |session, cx| session.handle_drain(cx, until));
+                self.follow(link, outcome);
+            }
+            Event::Fails(link) => self.fails(link, End::SlowReader),
+        }
+        true
+    }
+
+    fn miner_acts(&mut self, link: usize) {
+        let pipes = &self.pipes[link];
+        let is_gone = pipes[Side::MinerToProxy as usize].is_closed() || self.miners[link].is_done;
+        if is_gone || self.is_quiet {
+            return;
+        }
+        let act = self.miners[link].act(&mut self.rng, &mut self.ledger, self.now);
+        self.send(link, Side::MinerToProxy, &act.bytes);
+        if let Some(fin) = act.fin {
+            self.close(link, Side::MinerToProxy, fin);
+        }
+        match self.rng.below(1_000) {
+            0 => self.after(0, Event::Drain(link)),
+            1 => self.after(0, Event::Fails(link)),
+            _ => {}
+        }
+        let pause = self.rng.between(20_000, 900_000);
+        self.after(pause, Event::MinerActs(link));
+    }
+
+    fn pool_acts(&mut self, link: usize) {
+        let is_gone = self.pipes[link][Side::PoolToProxy as usize].is_closed() || self.pools[link].is_done;
+        if is_gone || self.is_quiet {
+            return;
+        }
+        let (bytes, fin) = self.pools[link].act(&mut self.rng, self.now);
+        self.send(link, Side::PoolToProxy, &bytes);
+        if let Some(fin) = fin {
+            self.close(link, Side::PoolToProxy, fin);
+        }
+        let pause = self.rng.between(100_000, 2 * SECOND);
+        self.after(pause, Event::PoolActs(link));
+    }
+
+    fn send(&mut self, link: usize, side: Side, bytes: &[u8]) {
+        self.digest = bytes.iter().fold(self.digest ^ self.now, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.pipes[link][side as usize].send(bytes);
+        self.schedule(link, side);
+    }
+
+    fn close(&mut self, link: usize, side: Side, fin: Fin) {
+        self.pipes[link][side as usize].close(fin);
+        self.schedule(link, side);
+    }
+
+    fn schedule(&mut self, link: usize, side: Side) {
+        if let Some(delay) = self.pipes[link][side as usize].schedule(&mut self.rng) {
+            self.after(delay, Event::Arrives(link, side));
+        }
+    }
+
+    fn arrives(&mut self, number: usize, side: Side) {
+        let Some(arrival) = self.pipes[number][side as usize].arrive(&mut self.rng) else { return };
+        let (link, shard, ledger, now) =
+            (&mut self.links[number], &mut self.shard, &mut self.ledger, self.now);
+        match (side, arrival) {
+            (Side::MinerToProxy, Arrival::Bytes(bytes)) => {
+                let outcome = link.miner_says(shard, ledger, now, &bytes);
+                self.follow(number, outcome);
+            }
+            (Side::PoolToProxy, Arrival::Bytes(bytes)) => {
+                let outcome = link.pool_says(shard, ledger, now, &bytes);
+                self.follow(number, outcome);
+            }
+            (Side::ProxyToPool, Arrival::Bytes(bytes)) => {
+                for (at, line) in self.pools[number].receive(&bytes, &mut self.rng, ledger, now) {
+                    self.after(at - now, Event::PoolSays(number, line));
+                }
+            }
+            (Side::ProxyToMiner, Arrival::Bytes(bytes)) => self.miners[number].receive(&bytes, ledger, now),
+            (Side::MinerToProxy, Arrival::Fin(Fin::Reset)) => self.fails(number, End::MinerReset),
+            (Side::MinerToProxy, Arrival::Fin(Fin::Closed)) => {
+                let outcome = link.finishes(shard, now, |session, cx| session.handle_miner_eof(cx));
+                self.follow(number, outcome);
+            }
+            (Side::PoolToProxy, Arrival::Fin(fin)) => {
+                let loss = if fin == Fin::Reset { PoolLoss::Reset } else { PoolLoss::Closed };
+                let outcome = link.call(shard, now, |session, cx, _| session.handle_pool_down(cx, loss));
+                self.follow(number, outcome);
+            }
+            (Side::ProxyToPool | Side::ProxyToMiner, Arrival::Fin(_)) => {}
+        }
+        self.schedule(number, side);
+    }
+
+    fn fails(&mut self, link: usize, end: End) {
+        let outcome = self.links[link]
+            .call(&mut self.shard, self.now, |session, cx, _| session.handle_failure(cx, end));
+        self.follow(link, outcome);
+    }
+
+    fn dialed(&mut self, number: usize, result: Result<(), PoolLoss>) {
+        let link = &mut self.links[number];
+        link.is_up = result.is_ok() && !link.session.is_over();
+        let outcome = link.call(&mut self.shard, self.now, |session, cx, _| match result {
+            Ok(()) => session.handle_pool_up(cx, 1_000),
+            Err(loss) => session.handle_pool_down(cx, loss),
+        });
+        if link.is_up {
+            self.after(0, Event::PoolActs(number));
+        }
+        self.follow(number, outcome);
+    }
+
+    fn timer(&mut self, number: usize) {
+        self.timers[number] = u64::MAX;
+        let link = &mut self.links[number];
+        let outcome = link.call(&mut self.shard, self.now, |session, cx, _| session.handle_timeout(cx));
+        let due = link.session.poll_timeout(&self.shard.policy);
+        assert!(due.is_none_or(|due| due > Tick(self.now)), "a timer that is due again at once");
+        self.follow(number, outcome);
+    }
+
+    /// Does what a call left to do.
+    fn follow(&mut self, number: usize, outcome: Outcome) {
+        self.links[number].check_output(&self.ledger, &outcome);
+        self.send(number, Side::ProxyToMiner, &outcome.to_miner);
+        self.send(number, Side::ProxyToPool, &outcome.to_pool);
+        for intent in &outcome.intents {
+            match intent {
+                Intent::DialPool => {
+                    let (takes_us, result) = dialing(&mut self.rng);
+                    self.after(takes_us, Event::Dialed(number, result));
+                }
+                Intent::Close(_) => {
+                    self.close(number, Side::ProxyToMiner, Fin::Closed);
+                    self.close(number, Side::ProxyToPool, Fin::Closed);
+                }
+            }
+        }
+        if let Some(due) = self.links[number].session.poll_timeout(&self.shard.policy)
+            && due.0 < self.timers[number]
+        {
+            // The runtime's timers are coarse: some come late. Others come early, which does no harm.
+            let late = if self.rng.percent(90) { self.rng.below(200_000) } else { 0 };
+            self.timers[number] = due.0;
+            let delay = due.0.saturating_sub(self.now);
+            let delay = if self.rng.percent(5) { delay / 2 } else { delay + late };
+            self.after(delay, Event::Timer(number));
+        }
+    }
+}

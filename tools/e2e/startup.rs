@@ -1,0 +1,179 @@
+//! Wrong input of every kind to the real binary: a clear message, the right exit code, no panic text.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use support::{finish, free_port, program};
+
+const FAILED: i32 = 1;
+const USAGE: i32 = 2;
+const BAD_CONFIGURATION: i32 = 78;
+/// Nobody dials it: these runs end before.
+const POOL: &str = "127.0.0.1:9";
+
+#[track_caller]
+fn expect(output: &Output, code: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    for ugly in ["panicked", "RUST_BACKTRACE", "unwrap", "thread '"] {
+        assert!(!text.contains(ugly), "{ugly:?} is in: {text}");
+    }
+}
+
+fn free_listen() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+fn run_with(arguments: &[&str]) -> Output {
+    let metrics = format!("metrics.prometheus_port={}", free_port());
+    finish(program().args(["--listen", &free_listen(), "--set", &metrics]).args(arguments))
+}
+
+/// The program behind a shell that has lowered a limit for it.
+fn limited(limit: &str, arguments: &[&str]) -> Output {
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    let metrics = format!("metrics.prometheus_port={}", free_port());
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_loka-stratum"));
+    command.args(["--listen", &free_listen(), "--pool", POOL, "--set", &metrics]).args(arguments);
+    finish(&mut command)
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    expect(&run_with(&["--no-such-flag"]), USAGE, &["--no-such-flag"]);
+    expect(&run_with(&["mine"]), USAGE, &["unrecognized subcommand", "mine"]);
+    expect(&run_with(&["--set", "pool.username"]), USAGE, &["expected KEY=VALUE"]);
+    expect(&run_with(&["bench", "--rate=-1"]), USAGE, &["--rate"]);
+}
+
+#[test]
+fn configuration_errors_exit_with_78_and_name_the_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("farm.toml");
+    let mut file = std::fs::File::create(&path).unwrap();
+    write!(file, "[server]\nprot = 3333\n\n[pool]\nhost = \"pool.example\"\nport = 70000\n").unwrap();
+    let path = path.to_str().unwrap();
+    let words = ["farm.toml:2", "server.prot", "server.port", "farm.toml:6", "70000", "65535"];
+    expect(&run_with(&["--config", path]), BAD_CONFIGURATION, &words);
+    expect(&run_with(&["check", "--config", path]), BAD_CONFIGURATION, &words);
+    expect(&run_with(&["--validate", "--config", path]), BAD_CONFIGURATION, &words);
+    expect(&run_with(&["--config", "/nowhere/farm.toml"]), BAD_CONFIGURATION, &["/nowhere/farm.toml"]);
+    expect(&run_with(&[]), BAD_CONFIGURATION, &["pool.host", "LOKA_POOL_HOST", "--pool"]);
+    std::fs::write(path, "[server\nport = 1").unwrap();
+    expect(&run_with(&["--config", path]), BAD_CONFIGURATION, &["farm.toml:1"]);
+}
+
+#[test]
+fn the_environment_configures_and_is_checked_too() {
+    let output =
+        finish(program().arg("check").env("LOKA_POOL_HOST", "pool.example").env("LOKA_SERVER_PORT", "4444"));
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("0.0.0.0:4444") && text.contains("pool.example:3333"), "{text}");
+    let output =
+        finish(program().arg("check").env("LOKA_POOL_HOST", "pool.example").env("LOKA_SERVER_PORT", "many"));
+    expect(&output, BAD_CONFIGURATION, &["LOKA_SERVER_PORT", "many"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let metrics = format!("metrics.prometheus_port={}", free_port());
+    let output = finish(program().args(["--listen", &address, "--pool", POOL, "--set", &metrics]));
+    expect(&output, FAILED, &["cannot listen on", &address, "in use"]);
+    let port = format!("metrics.prometheus_port={}", taken.local_addr().unwrap().port());
+    let output = finish(program().args(["--listen", &free_listen(), "--pool", POOL, "--set", &port]));
+    expect(&output, FAILED, &["cannot serve metrics on", "in use"]);
+}
+
+#[test]
+fn a_second_proxy_on_the_same_port_is_refused() {
+    let pool = loka_rig::PoolHandle::start(loka_rig::PoolConfig::default()).unwrap();
+    let first = support::Proxy::start(pool.addr(), &[]);
+    let metrics = format!("metrics.prometheus_port={}", free_port());
+    let output =
+        finish(program().args(["--listen", &first.address.to_string(), "--pool", POOL, "--set", &metrics]));
+    expect(&output, FAILED, &["cannot listen on", "in use"]);
+}
+
+#[test]
+fn a_pool_name_that_does_not_exist_is_named() {
+    let output = run_with(&["--pool", "no-such-pool.invalid:3333"]);
+    expect(&output, FAILED, &["cannot resolve", "no-such-pool.invalid", "fix:"]);
+}
+
+#[test]
+fn cpus_that_are_not_there_are_named() {
+    expect(&run_with(&["--pool", POOL, "--cpus", "1000"]), FAILED, &["CPU 1000", "allowed"]);
+}
+
+#[test]
+fn too_little_locked_memory_is_named_with_the_fix() {
+    expect(&limited("-l 64", &[]), FAILED, &["memlock", "64 KiB", "LimitMEMLOCK"]);
+}
+
+#[test]
+fn too_few_open_files_are_named_with_the_fix() {
+    expect(&limited("-n 64", &["--shards", "2"]), FAILED, &["open files", "64", "LimitNOFILE"]);
+}
+
+#[test]
+fn with_256_open_files_it_runs_and_turns_miners_away_when_they_are_used_up() {
+    let output = limited("-n 256", &["demo", "--miners", "200", "--seconds", "3", "--shards", "1"]);
+    // The embedded pool and miners share the limit here, so miners are turned away; the end is clean all the same.
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("ended:"), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    expect(&output, 0, &[]);
+}
+
+#[test]
+fn a_filter_that_denies_io_uring_is_named_with_the_fix() {
+    // A filter holds for its thread and whatever the thread starts.
+    let output = std::thread::spawn(|| {
+        seccompiler::apply_filter(&deny_io_uring()).unwrap();
+        run_with(&["--pool", POOL])
+    });
+    expect(&output.join().unwrap(), FAILED, &["io_uring is forbidden", "EPERM", "seccomp", "fix:"]);
+}
+
+/// What the default profiles of container engines do: EPERM for io_uring_setup, _enter and _register.
+fn deny_io_uring() -> BpfProgram {
+    let denied = [425_i64, 426, 427].map(|call| (call, Vec::<SeccompRule>::new()));
+    let denied = denied.into_iter().collect();
+    let eperm = SeccompAction::Errno(1);
+    let filter =
+        SeccompFilter::new(denied, SeccompAction::Allow, eperm, std::env::consts::ARCH.try_into().unwrap());
+    filter.unwrap().try_into().unwrap()
+}
+
+#[test]
+fn an_ipv6_farm_mines() {
+    let pool = loka_rig::PoolHandle::start(loka_rig::PoolConfig {
+        listen: "[::1]:0".parse().unwrap(),
+        ..loka_rig::PoolConfig::default()
+    })
+    .unwrap();
+    let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    let proxy = support::Proxy::start_on(format!("[::1]:{port}").parse().unwrap(), pool.addr(), &[]);
+    let mut miner = loka_rig::Miner::connect(proxy.address).unwrap();
+    miner.handshake("farm.rig").unwrap();
+    proxy.terminate();
+    assert!(proxy.wait().success());
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let bin = env!("CARGO_BIN_EXE_loka-stratum");
+    let output = finish(Command::new("sh").args(["-c", "\"$0\" config reference | head -n 1", bin]));
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

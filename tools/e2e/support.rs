@@ -1,0 +1,146 @@
+//! The real binary as a test sees it.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Long enough for a busy machine; nothing waits this long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program, with an environment in which nothing configures it.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loka-stratum"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOKA_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Thousands of connections at both ends need more than the usual soft limit.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Waits until `done`, asking again and again.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A running proxy; killed when the test forgets it.
+pub(crate) struct Proxy {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts the proxy on free ports and waits until every shard has reported.
+    pub(crate) fn start(pool: SocketAddr, arguments: &[&str]) -> Proxy {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], free_port())), pool, arguments)
+    }
+
+    /// The same on an address of the test's choice.
+    pub(crate) fn start_on(address: SocketAddr, pool: SocketAddr, arguments: &[&str]) -> Proxy {
+        let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let child = program()
+            .args(["--listen", &address.to_string(), "--pool", &pool.to_string()])
+            .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
+            .args(["--log-level", "warn"])
+            .args(arguments)
+            .spawn()
+            .unwrap();
+        let mut proxy = Proxy { child, address, metrics };
+        until("the proxy is ready", || {
+            assert!(proxy.child.try_wait().unwrap().is_none(), "the proxy ended at its start");
+            http(metrics, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        });
+        proxy
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end after `terminate`.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        let mut status = None;
+        until("the proxy ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = http(self.metrics, "/metrics").unwrap();
+        let samples = text.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
+        });
+        samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// The value of one labelled metric.
+    pub(crate) fn labelled(&self, series: &str) -> f64 {
+        let text = http(self.metrics, "/metrics").unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series))
+            .unwrap_or_else(|| panic!("{series}: not told"));
+        line.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One GET; the whole answer, or nothing while nobody answers.
+pub(crate) fn http(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// Runs a command to its end, which must come by itself.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, watch) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if watch.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    output
+}
