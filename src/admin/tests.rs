@@ -1,3 +1,5 @@
+//! The server over real sockets.
+
 use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::*;
 use crate::aggregate::tests::{Post, fixed, report, running, wait_for};

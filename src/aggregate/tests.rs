@@ -1,3 +1,5 @@
+//! Reports of made-up shards, added up.
+
 use super::*;
 use loka_proto::{Direction, Method, RejectClass, Verdict};
 use loka_runtime::{Shell, mailbox};

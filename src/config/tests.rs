@@ -1,3 +1,5 @@
+//! Every source, every key, every mistake.
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;

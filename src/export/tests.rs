@@ -1,3 +1,5 @@
+//! The exposition against its table, and the JSON against what was promised.
+
 use super::*;
 use crate::aggregate::tests::{facts, report, running, wait_for};
 use crate::aggregate::{AggregatorHandle, Snapshot};

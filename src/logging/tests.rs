@@ -1,3 +1,5 @@
+//! What is logged, in which form, and what is not.
+
 use super::*;
 use loka_proto::middleware::MessageLog;
 use loka_proto::session::ClientId;

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 1024,
+            size_of::<Link>() <= 512,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

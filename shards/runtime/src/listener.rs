@@ -1,5 +1,6 @@
 //! Listening sockets: one for each shard and address, shared out by the kernel through `SO_REUSEPORT`.
 
+use crate::dial;
 use crate::plan::limits::BACKLOG;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -48,6 +49,8 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    // Accepted sockets have what their listener has: set once here, these cost no system call per miner.
+    dial::tune(&socket);
     if address.is_ipv6() {
         // `0.0.0.0` and `::` are configured side by side; each takes its own family only.
         socket.set_only_v6(true)?;

@@ -160,7 +160,8 @@ struct Shard<P> {
     reserve: Option<File>,
     /// Until then nothing is accepted, because descriptors or memory were used up.
     accept_again: Option<Tick>,
-    links: Slab<Link>,
+    /// Boxed, so that growing the slab moves pointers: thousands of links are never copied at once, nor held twice.
+    links: Slab<Box<Link>>,
     gone: Vec<usize>,
     wheel: Wheel,
     spares: Spares,

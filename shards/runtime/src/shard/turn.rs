@@ -1,7 +1,6 @@
 //! One turn of the loop: what is ready, the tick, new connections, and what is left behind.
 
 use super::{Shard, Token, open_reserve};
-use crate::dial;
 use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
@@ -179,7 +178,6 @@ impl<P: Stage> Shard<P> {
         if self.links.len() >= max {
             return self.turn_away(socket);
         }
-        dial::tune(&socket);
         self.report.shell.accepted += 1;
         let session = Session::new(ClientId(self.next_client), self.now);
         self.next_client += 1;
@@ -190,7 +188,7 @@ impl<P: Stage> Shard<P> {
             self.report.stats.counts.ends[End::OutOfResources.index()] += 1;
             return;
         }
-        entry.insert(Link::new(session, socket));
+        entry.insert(Box::new(Link::new(session, socket)));
         self.arm(key);
     }
 

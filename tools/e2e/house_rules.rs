@@ -1,0 +1,104 @@
+//! House rules that no lint knows: sizes of files, which room may use which, no locks on the data plane, and documents
+//! that name everything there is.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use loka_proto::{End, Filtered, Reject};
+use loka_stratum::export::FAMILIES;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LINES_MAX: usize = 600;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn no_file_outgrows_its_purpose() {
+    for folder in ["src", "shards", "tools", "benches"] {
+        for (path, text) in sources(folder) {
+            assert!(text.lines().count() <= LINES_MAX, "{}: more than {LINES_MAX} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    for folder in ["src", "shards/proto/src", "shards/runtime/src", "tools/rig/src"] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{}: begins without a module comment", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_data_plane_takes_no_lock() {
+    for (path, text) in sources("shards") {
+        for lock in ["Mutex", "RwLock", "parking_lot", "Condvar"] {
+            assert!(!text.contains(lock), "{}: {lock}", path.display());
+        }
+    }
+}
+
+#[test]
+fn rooms_use_each_other_one_way() {
+    let uses = |manifest: &str, package: &str| {
+        let text = read(manifest);
+        let dependencies = text.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap().to_owned();
+        dependencies.contains(package)
+    };
+    assert!(!uses("shards/proto/Cargo.toml", "loka-"), "the core knows nobody");
+    assert!(!uses("shards/proto/Cargo.toml", "glommio"), "the core knows no executor");
+    assert!(uses("shards/runtime/Cargo.toml", "loka-proto"));
+    assert!(!uses("shards/runtime/Cargo.toml", "loka-rig"), "the rig is for tests of the runtime only");
+    assert!(!uses("tools/rig/Cargo.toml", "loka-runtime") && !uses("tools/rig/Cargo.toml", "loka-stratum"));
+}
+
+#[test]
+fn every_metric_is_documented_in_order() {
+    let text = read("config/METRICS.md");
+    let documented: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let exported: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(documented, exported);
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let text = read("shards/README.md");
+    let labels = End::ALL.iter().map(|end| end.label());
+    let labels = labels.chain(Reject::ALL.iter().map(|reject| reject.label()));
+    for label in labels.chain(Filtered::ALL.iter().map(|filtered| filtered.label())) {
+        assert!(text.contains(&format!("`{label}`")), "{label} is not in shards/README.md");
+    }
+}
+
+#[test]
+fn the_readme_names_the_two_commands_and_ci_runs_the_second() {
+    let readme = read("README.md");
+    assert!(readme.contains("cargo run --release -- demo"));
+    assert!(readme.lines().any(|line| line.trim() == "cargo test" || line.contains("`cargo test`")));
+    assert!(read(".ci/run").contains("cargo test"));
+}
