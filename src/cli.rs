@@ -15,6 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Exit code for wrong use, which clap uses too.
+const USAGE: u8 = 2;
 /// Exit code for a failure while running.
 const FAILED: u8 = 1;
 
@@ -58,6 +60,14 @@ struct Options {
 }
 
 impl Options {
+    /// Refuses options that a command which brings its own pool would have to ignore.
+    fn refuse(command: &str, options: &[(&str, bool)]) -> Result<(), Failure> {
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::Usage(format!("{option} means nothing to `{command}`"))),
+            None => Ok(()),
+        }
+    }
+
     fn overrides(&self) -> Overrides {
         let Options { config, listen, pool, shards, cpus, log_level, set } = self.clone();
         Overrides { config, shards, cpus, listen, pool, log_level, set }
@@ -98,6 +108,8 @@ enum Config {
 pub enum Failure {
     /// The configuration is wrong.
     Config(ConfigError),
+    /// The command takes no such option.
+    Usage(String),
     /// Anything else.
     Run(anyhow::Error),
 }
@@ -119,6 +131,10 @@ impl Failure {
                 screen::complain(error);
                 ExitCode::from(ConfigError::EXIT_CODE)
             }
+            Failure::Usage(text) => {
+                screen::complain(&format_args!("error: {text}"));
+                ExitCode::from(USAGE)
+            }
             Failure::Run(error) => {
                 screen::complain(&format_args!("loka-stratum: {error:#}"));
                 ExitCode::from(FAILED)
@@ -138,8 +154,21 @@ impl Cli {
             _ if self.validate => check::execute(overrides, &check::Arguments::default()),
             None | Some(Command::Run) => run::execute(overrides),
             Some(Command::Check(arguments)) => check::execute(overrides, &arguments),
-            Some(Command::Demo(arguments)) => demo::execute(&overrides, &arguments),
-            Some(Command::Bench(arguments)) => bench::execute(&self.options, &arguments),
+            Some(Command::Demo(arguments)) => {
+                let Options { config, pool, .. } = &self.options;
+                Options::refuse("demo", &[("--config", config.is_some()), ("--pool", pool.is_some())])?;
+                demo::execute(&overrides, &arguments)
+            }
+            Some(Command::Bench(arguments)) => {
+                let Options { config, pool, listen, .. } = &self.options;
+                let given = [
+                    ("--config", config.is_some()),
+                    ("--pool", pool.is_some()),
+                    ("--listen", listen.is_some()),
+                ];
+                Options::refuse("bench", &given)?;
+                bench::execute(&self.options, &arguments)
+            }
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Child(child)) => children::execute(&self.options, &child),
         }

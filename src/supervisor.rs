@@ -169,6 +169,7 @@ impl Proxy {
             listen = ?listen,
             metrics = ?admin.as_ref().map(AdminHandle::addr),
             pool = %config.pool.endpoint(),
+            pool_name = config.pool.name,
             shards = ends.len(),
             connections_max = plan.connections_max * ends.len(),
             open_files = host.open_files,

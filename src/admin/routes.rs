@@ -19,7 +19,7 @@ loka-stratum
 /metrics  figures as Prometheus text, or as JSON with `Accept: application/json`
 /health   state of the proxy as JSON
 /livez    200 while the figures are being collected
-/readyz   200 while miners are served by every shard
+/readyz   200 when every shard has reported and no drain runs
 ";
 
 #[derive(Clone)]

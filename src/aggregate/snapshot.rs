@@ -5,9 +5,9 @@ use loka_proto::{Direction, End, Reject, Stats};
 use loka_runtime::Shell;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A shard that has not reported for this long is stalled. It reports every 100 ms.
+/// A shard that has not reported for this long is stalled. It reports every 500 ms.
 const SHARD_SILENT: Duration = Duration::from_secs(5);
-/// A snapshot this old tells that the aggregator hangs. It publishes every 250 ms.
+/// A snapshot this old tells that the aggregator hangs. It publishes every 250 ms at the latest.
 const SNAPSHOT_OLD: Duration = Duration::from_secs(5);
 
 /// One moment of the whole proxy.

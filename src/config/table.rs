@@ -26,7 +26,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
     (
         "logging",
-        "Logs. The environment variable RUST_LOG, when set, chooses levels per module instead of `level`.",
+        "Logs. The environment variable RUST_LOG, when set, sets levels per target beside `level`; a bare level in it takes the place of `level`.",
     ),
     ("performance", "Sizes and threads. The defaults suit a host that does nothing else."),
 ];
@@ -63,7 +63,7 @@ pub(super) static SERVER_HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
     "server.handshake_timeout",
     Time { min: SECOND, max: Duration::from_secs(600) },
     Duration::from_secs(15),
-    "How long a new connection may take until it has subscribed and authorized; then it is closed.",
+    "How long a new connection may take until it has sent subscribe and authorize; then it is closed.",
 );
 
 pub(super) static SERVER_CPUS: Key<Cpus> = Key::new(
@@ -75,12 +75,8 @@ pub(super) static SERVER_CPUS: Key<Cpus> = Key::new(
 )
 .flag("--cpus");
 
-pub(super) static POOL_NAME: Key<Text> = Key::new(
-    "pool.name",
-    Text { min: 1, max: 64 },
-    "pool",
-    "Name of the pool in logs and as the label of its metrics.",
-);
+pub(super) static POOL_NAME: Key<Text> =
+    Key::new("pool.name", Text { min: 1, max: 64 }, "pool", "Name of the pool in logs.");
 
 pub(super) static POOL_HOST: Key<PoolHost> = Key::new(
     "pool.host",
@@ -202,7 +198,7 @@ pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "metrics.collection_interval",
     Time { min: Duration::from_millis(100), max: HOUR },
     SECOND,
-    "How often the shards' counters are collected; figures are at most this old.",
+    "How often rates and process figures are renewed, which are means over this time. Counters are collected at least four times a second.",
 );
 
 pub(super) static LOGGING_LEVEL: Key<Choice<LogLevel>> = Key::new(
@@ -226,8 +222,12 @@ pub(super) static LOGGING_FORMAT: Key<Choice<LogFormat>> = Key::new(
 )
 .aliases(&["LOKA_LOG_FORMAT"]);
 
-pub(super) static LOGGING_ENABLE_FILE_LOGGING: Key<Switch> =
-    Key::new("logging.enable_file_logging", Switch, false, "Write the log to log_file too.");
+pub(super) static LOGGING_ENABLE_FILE_LOGGING: Key<Switch> = Key::new(
+    "logging.enable_file_logging",
+    Switch,
+    false,
+    "Write the log to log_file instead of standard error.",
+);
 
 pub(super) static LOGGING_LOG_FILE: Key<Text> = Key::new(
     "logging.log_file",
@@ -271,7 +271,7 @@ pub(super) static PERFORMANCE_WORKER_THREADS: Key<Whole> = Key::new(
     "performance.worker_threads",
     Whole { min: 0, max: 1024 },
     0,
-    "Number of shards, each on a CPU of its own. 0 means one per CPU of server.cpus.",
+    "Number of shards, one per CPU of server.cpus when 0. More shards than CPUs share them in turn.",
 )
 .flag("--shards");
 

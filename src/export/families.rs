@@ -176,7 +176,7 @@ pub static FAMILIES: &[Family] = &[
     gauge(
         "loka_stratum_ready",
         &[],
-        "1 when every shard works and the proxy is not draining.",
+        "1 when every shard has reported and the proxy is not draining.",
         |now, out| {
             out.count(u64::from(now.is_ready()));
         },

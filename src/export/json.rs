@@ -17,7 +17,7 @@ pub struct Figures {
     pub version: &'static str,
     /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// Whether every shard works and the proxy is not draining.
+    /// Whether every shard has reported and the proxy is not draining.
     pub ready: bool,
     /// Miners' connections.
     pub connections: Connections,

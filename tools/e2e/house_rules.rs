@@ -66,7 +66,8 @@ fn the_data_plane_takes_no_lock() {
 fn rooms_use_each_other_one_way() {
     let uses = |manifest: &str, package: &str| {
         let text = read(manifest);
-        let dependencies = text.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap().to_owned();
+        let dependencies =
+            text.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap().to_owned();
         dependencies.contains(package)
     };
     assert!(!uses("shards/proto/Cargo.toml", "loka-"), "the core knows nobody");

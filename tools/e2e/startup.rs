@@ -52,6 +52,8 @@ fn usage_errors_exit_with_2() {
     expect(&run_with(&["mine"]), USAGE, &["unrecognized subcommand", "mine"]);
     expect(&run_with(&["--set", "pool.username"]), USAGE, &["expected KEY=VALUE"]);
     expect(&run_with(&["bench", "--rate=-1"]), USAGE, &["--rate"]);
+    expect(&run_with(&["bench"]), USAGE, &["--listen means nothing"]);
+    expect(&run_with(&["demo", "--pool", POOL]), USAGE, &["--pool means nothing"]);
 }
 
 #[test]

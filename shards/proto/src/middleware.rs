@@ -1,6 +1,6 @@
 //! What a miner's request passes before it is processed: a fixed, synchronous, statically dispatched chain.
 //!
-//! Order: logging, authentication, security, rate limit, stages of the user's own, then processing, then metrics.
+//! Order: logging, authentication, security, rate limit, stages of the user's own, metrics, then processing.
 //! A stage never writes bytes: it lets a request pass, refuses it with a reason, or ends the link.
 
 mod authentication;

@@ -35,7 +35,7 @@ pub struct Shares {
     pub rejected: [u64; RejectClass::COUNT],
     /// Never answered: the link ended or the answer took too long.
     pub unanswered: u64,
-    /// Refused by the proxy, with a reason that `Stats::rejects` counts; never sent to the pool.
+    /// Refused by the proxy, with a reason that `Counts::rejects` counts; never sent to the pool.
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
     pub accepted_difficulty: f64,

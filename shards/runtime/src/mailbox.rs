@@ -18,7 +18,7 @@ const BOXES: usize = 3;
 pub struct Shell {
     /// Connections accepted, those closed at once included.
     pub accepted: u64,
-    /// Failed calls of accept: descriptors or memory were used up.
+    /// Connections that could not be accepted: descriptors or memory were used up, or they were gone already.
     pub accept_errors: u64,
     /// Attempts to open a pool connection.
     pub dials: u64,

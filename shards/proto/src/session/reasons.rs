@@ -13,7 +13,7 @@ labels! {
         DuplicateKey => "duplicate_key",
         /// The id is no number, string or null, or too long.
         BadId => "bad_id",
-        /// Neither a request nor an answer.
+        /// Neither a request nor an answer that somebody could wait for.
         NoMethod => "no_method",
         /// Parameters of a wrong number, type or size.
         BadParams => "bad_params",
@@ -23,7 +23,7 @@ labels! {
         NotForMiners => "not_for_miners",
         /// A share whose extranonce2 has not the size that the pool gave.
         BadExtranonce2 => "bad_extranonce2",
-        /// A share before any worker was authorized.
+        /// A share before any worker was asked to be authorized, or after all were refused.
         Unauthorized => "unauthorized",
         /// A share before a subscription.
         NotSubscribed => "not_subscribed",
@@ -102,7 +102,7 @@ labels! {
         NoMeaning => "no_meaning",
         /// An answer to nothing that was asked, to something answered before, or too late.
         Orphan => "orphan",
-        /// A notify without its 9 or 10 parameters.
+        /// A notify without its 9 or 10 parameters, or with one of a wrong type or size.
         BadNotify => "bad_notify",
         /// A difficulty that is no finite number above zero.
         BadDifficulty => "bad_difficulty",
@@ -112,9 +112,9 @@ labels! {
         BadVersionMask => "bad_version_mask",
         /// A set_extranonce that changes nothing, for a miner that never asked for changes.
         SameExtranonce => "same_extranonce",
-        /// A version mask for a miner that never negotiated version rolling.
+        /// A version mask for a miner that did not ask for version rolling, or was refused it.
         VersionMaskUnasked => "version_mask_unasked",
-        /// A client.reconnect to another host: the classic hijack.
+        /// A client.reconnect to another host or port, the classic hijack, or an unreadable one.
         ReconnectRefused => "reconnect_refused",
     }
 }
@@ -138,7 +138,7 @@ labels! {
         PoolConnectTimeout => "pool_connect_timeout",
         /// The pool did not answer the subscription in time.
         PoolSilent => "pool_silent",
-        /// The pool sent something that is not JSON, or no object.
+        /// The pool sent something that is not JSON, no object, or ambiguous.
         PoolGarbage => "pool_garbage",
         /// The pool sent a line beyond the cap.
         PoolLineTooLong => "pool_line_too_long",
@@ -172,9 +172,9 @@ labels! {
         SlowReader => "slow_reader",
         /// A bug: the handler of this link panicked.
         Panicked => "panicked",
-        /// The proxy holds as many connections as it may.
+        /// The proxy holds as many connections as it may, or has no descriptor left.
         OverCapacity => "over_capacity",
-        /// The proxy had no resources left to open a pool connection.
+        /// The proxy had no resources left for this connection or its pool connection.
         OutOfResources => "out_of_resources",
     }
 }

@@ -158,7 +158,11 @@ impl<P: Stage> Shard<P> {
         while let Some(intent) = self.links[key].session.poll_intent() {
             match intent {
                 Intent::DialPool => self.dial(key, 0, self.now),
-                Intent::Close(_) => self.links[key].begin_closing(&mut self.spares, self.now),
+                Intent::Close(end) => {
+                    let client = self.links[key].session.client().id.0;
+                    tracing::debug!(shard = self.report.shard, client, %end, "ended");
+                    self.links[key].begin_closing(&mut self.spares, self.now);
+                }
             }
             self.send_out(key);
         }

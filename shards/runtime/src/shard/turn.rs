@@ -180,6 +180,10 @@ impl<P: Stage> Shard<P> {
         }
         self.report.shell.accepted += 1;
         let session = Session::new(ClientId(self.next_client), self.now);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let peer = listener::peer_of(&socket);
+            tracing::debug!(shard = self.report.shard, client = self.next_client, ?peer, "accepted");
+        }
         self.next_client += 1;
         let entry = self.links.vacant_entry();
         let key = entry.key();
