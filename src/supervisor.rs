@@ -9,6 +9,7 @@ mod signals;
 
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use resolve::ResolveError;
+pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle};
 use crate::aggregate::{Aggregator, AggregatorHandle, Facts, Snapshot, SnapshotReader};
@@ -19,8 +20,8 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, Report, ShardEnd, ShardError, ShardHandle, ShardSpec, Start, bind_all,
-    mailbox, spawn,
+    Command, ControlEnd, ListenError, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardSpec, Start,
+    bind_all, mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ use thiserror::Error;
 const EVENTS_MAX: usize = 64;
 /// How much longer than its deadline a drain may take before the process ends all the same.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// How long a shard may take to come up.
+const START_MAX: Duration = Duration::from_secs(30);
 /// Two requests to stop within this time are one.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
@@ -54,8 +57,11 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// A shard could not be started.
-    #[error(transparent)]
+    #[error("a shard cannot start: {0}")]
     Shard(#[from] ShardError),
+    /// A shard did not come up, and did not say why either.
+    #[error("shards did not come up in time")]
+    Slow,
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -89,6 +95,7 @@ pub enum RunError {
 
 #[derive(Debug)]
 enum Event {
+    ShardReady,
     Stop(&'static str),
     ShardEnded { shard: usize, result: Result<(), ShardError> },
     Addresses(Vec<SocketAddr>),
@@ -106,13 +113,33 @@ impl Stopper {
     }
 }
 
+/// The shards' mailboxes. Shards that nobody can talk to any more end by themselves.
+#[derive(Debug)]
+struct Ends(Vec<Arc<ControlEnd>>);
+
+impl Ends {
+    fn tell_all(&self, command: &Command) {
+        for (shard, end) in self.0.iter().enumerate() {
+            if end.command(command.clone()).is_err() {
+                tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+            }
+        }
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.tell_all(&Command::Drain { within_us: 0 });
+    }
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
-    ends: Vec<Arc<ControlEnd>>,
+    ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     _resolver: resolve::Resolver,
@@ -122,7 +149,7 @@ impl Proxy {
     /// Starts everything that `config` asks for, with the standard middleware.
     ///
     /// # Errors
-    /// [`StartError`]; nothing keeps running then.
+    /// [`StartError`]; whatever was started by then ends by itself.
     pub fn start(config: &Config, dropped_lines: DroppedLines) -> Result<Proxy, StartError> {
         Self::start_with(config, dropped_lines, standard_pipeline)
     }
@@ -130,7 +157,7 @@ impl Proxy {
     /// The same with middleware of one's own: `pipeline` is called once for each shard.
     ///
     /// # Errors
-    /// [`StartError`]; nothing keeps running then.
+    /// [`StartError`]; whatever was started by then ends by itself.
     pub fn start_with<P: Stage + Send + 'static>(
         config: &Config,
         dropped_lines: DroppedLines,
@@ -144,10 +171,11 @@ impl Proxy {
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
         let (posts, ends) = mailboxes(specs.len());
+        let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let facts =
             Facts { version: env!("CARGO_PKG_VERSION"), started: SystemTime::now(), cpus, dropped_lines };
-        let aggregator = Aggregator::start(ends.clone(), facts, config.metrics.collection_interval)?;
+        let aggregator = Aggregator::start(ends.0.clone(), facts, config.metrics.collection_interval)?;
         let admin = match config.metrics.listen() {
             Some(address) => Some(admin::start(address, aggregator.snapshots())?),
             None => None,
@@ -159,19 +187,21 @@ impl Proxy {
         })?;
         // Last, because from here on miners are served.
         for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
-            let start =
-                Start { spec, plan: plan.clone(), listeners, pipeline: pipeline(config), mailbox, report };
-            let started = spawn(start).map_err(StartError::from);
-            let watched = started.and_then(|handle| Ok(watch_shard(spec.index, handle, send.clone())?));
-            watched.inspect_err(|_| tell_all(&ends, &Command::Drain { within_us: 0 }))?;
+            let up = send.clone();
+            // The queue has room for one such event of each shard that is being started.
+            let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
+            let (plan, pipeline) = (plan.clone(), pipeline(config));
+            let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
+            watch_shard(spec.index, handle, send.clone())?;
+            wait_for_shard(&receive)?;
         }
         tracing::info!(
             listen = ?listen,
             metrics = ?admin.as_ref().map(AdminHandle::addr),
             pool = %config.pool.endpoint(),
             pool_name = config.pool.name,
-            shards = ends.len(),
-            connections_max = plan.connections_max * ends.len(),
+            shards = ends.0.len(),
+            connections_max = plan.connections_max * ends.0.len(),
             open_files = host.open_files,
             "started"
         );
@@ -206,12 +236,12 @@ impl Proxy {
         Stopper(self.events.0.clone())
     }
 
-    /// Lets SIGTERM and SIGINT ask for the drain.
+    /// Lets SIGTERM and SIGINT ask for the drain, those too that came since they were caught.
     ///
     /// # Errors
-    /// The handlers cannot be set, or their thread not be started.
-    pub fn stop_on_signals(&self) -> io::Result<()> {
-        signals::watch(self.stopper())
+    /// The thread that waits for them cannot be started.
+    pub fn stop_on(&self, signals: CaughtSignals) -> io::Result<()> {
+        signals.watch(self.stopper())
     }
 
     /// Runs until somebody asks for an end and the drain is done. Gives the last figures.
@@ -223,6 +253,7 @@ impl Proxy {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
                 Ok(Event::Addresses(addresses)) => self.tell_addresses(&addresses),
+                Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(RunError::ShardDied { shard, cause });
                 }
@@ -240,10 +271,10 @@ impl Proxy {
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
         let within_us = u64::try_from(self.drain_timeout.as_micros()).unwrap_or(u64::MAX);
-        tell_all(&self.ends, &Command::Drain { within_us });
+        self.ends.tell_all(&Command::Drain { within_us });
         let began = Instant::now();
         let deadline = began + self.drain_timeout + DRAIN_GRACE;
-        let mut running = self.ends.len();
+        let mut running = self.ends.0.len();
         while running > 0 {
             match self.events.1.recv_deadline(deadline) {
                 Ok(Event::ShardEnded { result: Ok(()), .. }) => running -= 1,
@@ -252,7 +283,7 @@ impl Proxy {
                 }
                 // Whoever signals a process and then its group sends one wish twice.
                 Ok(Event::Stop(_)) if began.elapsed() > SAME_WISH => return Err(RunError::Impatient),
-                Ok(Event::Stop(_) | Event::Addresses(_)) => {}
+                Ok(Event::Stop(_) | Event::Addresses(_) | Event::ShardReady) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(RunError::DrainOverdue);
                 }
@@ -268,7 +299,7 @@ impl Proxy {
 
     fn tell_addresses(&self, addresses: &[SocketAddr]) {
         tracing::info!(?addresses, "the pool's addresses have changed");
-        tell_all(&self.ends, &Command::PoolAddresses(addresses.into()));
+        self.ends.tell_all(&Command::PoolAddresses(addresses.into()));
     }
 }
 
@@ -291,10 +322,15 @@ fn mailboxes(shards: usize) -> (Vec<Post>, Vec<Arc<ControlEnd>>) {
         .unzip()
 }
 
-fn tell_all(ends: &[Arc<ControlEnd>], command: &Command) {
-    for (shard, end) in ends.iter().enumerate() {
-        if end.command(command.clone()).is_err() {
-            tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+/// Waits until the shard that was just spawned serves miners.
+fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
+    let deadline = Instant::now() + START_MAX;
+    loop {
+        match events.recv_deadline(deadline) {
+            Ok(Event::ShardReady) => return Ok(()),
+            Ok(Event::ShardEnded { result: Err(cause), .. }) => return Err(cause.into()),
+            Ok(Event::ShardEnded { result: Ok(()), .. } | Event::Stop(_) | Event::Addresses(_)) => {}
+            Err(_) => return Err(StartError::Slow),
         }
     }
 }

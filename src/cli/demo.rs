@@ -4,7 +4,7 @@ use super::{Failure, screen};
 use crate::aggregate::Snapshot;
 use crate::config::{self, Config, Loaded, Overrides, Sources};
 use crate::logging;
-use crate::supervisor::{Proxy, Stopper};
+use crate::supervisor::{CaughtSignals, Proxy};
 use anyhow::Context;
 use clap::Args;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 25.0)]
     rate: f64,
     /// End after this many seconds, not at Ctrl-C
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
 }
 
@@ -47,8 +47,9 @@ pub(super) fn execute(overrides: &Overrides, arguments: &Arguments) -> Result<()
     let pool = PoolHandle::start(pool_config).context("cannot start the embedded pool")?;
     let config = configure(overrides, pool.addr())?;
     let log = logging::init(config.logging.level, config.logging.format, config.logging.file.as_deref())?;
+    let signals = CaughtSignals::catch()?;
     let proxy = Proxy::start(&config, log.dropped_lines())?;
-    proxy.stop_on_signals()?;
+    proxy.stop_on(signals)?;
     let target = loopback_of(proxy.addresses())?;
     greet(&proxy, &pool, arguments)?;
     let swarm = Swarm::start(target, arguments)?;
@@ -152,16 +153,14 @@ fn watch(proxy: &Proxy, ended: Receiver<()>, seconds: Option<u64>) -> std::io::R
         let mut second = 0;
         while ended.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
             second += 1;
-            if screen::say(&line(second, &snapshots.latest())).is_err() || Some(second) == seconds {
-                stop(&stopper);
+            let is_read = screen::try_say(&line(second, &snapshots.latest())).is_ok();
+            if !is_read || Some(second) == seconds {
+                // Once: a second wish would cut the drain short.
+                return stopper.stop("the demo is over");
             }
         }
     };
     std::thread::Builder::new().name("screen".to_owned()).spawn(watch)
-}
-
-fn stop(stopper: &Stopper) {
-    stopper.stop("the demo is over");
 }
 
 fn line(second: u64, snapshot: &Snapshot) -> String {

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::config::{self, Loaded, Overrides, Sources};
 use crate::logging;
-use crate::supervisor::Proxy;
+use crate::supervisor::{CaughtSignals, Proxy};
 
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
@@ -12,8 +12,9 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let signals = CaughtSignals::catch()?;
     let proxy = Proxy::start(&config, log.dropped_lines())?;
-    proxy.stop_on_signals()?;
+    proxy.stop_on(signals)?;
     proxy.run()?;
     Ok(())
 }

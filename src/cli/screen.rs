@@ -8,10 +8,18 @@ use std::io::{self, ErrorKind, Write};
 /// # Errors
 /// It cannot be written, other than because the reader has gone.
 pub(super) fn say(text: &dyn Display) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match try_say(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// The same for one who wants to know that the reader has gone.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn try_say(text: &dyn Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
 }
 
 /// Writes a line to standard error, as far as that is possible.

@@ -4,9 +4,8 @@ use crate::config::{Config, Host};
 use crate::logging::TraceLog;
 use loka_proto::middleware::RateLimit;
 use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, UserRule};
-use loka_runtime::ShardPlan;
 use loka_runtime::preflight::Preflight;
-use socket2::SockRef;
+use loka_runtime::{ShardPlan, address_of};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -30,8 +29,10 @@ pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, ho
             "server.max_connections is more than the open files allow (two per miner)"
         );
     }
-    // Rounded up, so that the shards together never hold fewer than asked for.
-    let connections = wanted.min(host.connections_max).div_ceil(shards as u64);
+    // The kernel spreads miners by a hash, not evenly: each shard may hold somewhat more than its part of the limit.
+    let even = wanted.min(host.connections_max).div_ceil(shards as u64);
+    let slack = if shards > 1 { even / 8 + 16 } else { 0 };
+    let connections = (even + slack).min(host.connections_max / shards as u64).min(wanted);
     ShardPlan {
         pool_addresses: pool.to_vec(),
         policy: policy(config),
@@ -62,6 +63,5 @@ fn us(duration: Duration) -> u64 {
 
 /// The addresses that the first shard's sockets are bound to; the others have the same.
 pub(super) fn addresses_of(sockets: &[Vec<OwnedFd>]) -> Vec<SocketAddr> {
-    let address = |socket: &OwnedFd| SockRef::from(socket).local_addr().ok()?.as_socket();
-    sockets.first().into_iter().flatten().filter_map(address).collect()
+    sockets.first().into_iter().flatten().filter_map(address_of).collect()
 }

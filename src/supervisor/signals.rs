@@ -5,20 +5,32 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 
-/// SIGTERM and SIGINT ask for the drain. SIGHUP, which ends a process that does not know it, is kept from doing so: a
-/// terminal that closes must not stop a farm.
-pub(super) fn watch(stopper: Stopper) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let watch = move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGTERM => stopper.stop("SIGTERM"),
-                SIGINT => stopper.stop("SIGINT"),
-                _ => {
-                    tracing::warn!("SIGHUP: this version cannot reload its configuration; restart it instead")
+/// Signals that no longer end the process at once. Those that come before somebody watches are kept.
+#[derive(Debug)]
+pub struct CaughtSignals(Signals);
+
+impl CaughtSignals {
+    /// Catches SIGTERM and SIGINT, which will ask for the drain, and SIGHUP, which ends a process that does not know it:
+    /// a terminal that closes must not stop a farm.
+    ///
+    /// # Errors
+    /// The handlers cannot be set.
+    pub fn catch() -> io::Result<CaughtSignals> {
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map(CaughtSignals)
+    }
+
+    pub(super) fn watch(mut self, stopper: Stopper) -> io::Result<()> {
+        let watch = move || {
+            for signal in self.0.forever() {
+                match signal {
+                    SIGTERM => stopper.stop("SIGTERM"),
+                    SIGINT => stopper.stop("SIGINT"),
+                    _ => tracing::warn!(
+                        "SIGHUP: this version cannot reload its configuration; restart it instead"
+                    ),
                 }
             }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+    }
 }

@@ -36,14 +36,10 @@ fn run_with(arguments: &[&str]) -> Output {
     finish(program().args(["--listen", &free_listen(), "--set", &metrics]).args(arguments))
 }
 
-/// The program behind a shell that has lowered a limit for it.
 fn limited(limit: &str, arguments: &[&str]) -> Output {
-    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
     let metrics = format!("metrics.prometheus_port={}", free_port());
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_loka-stratum"));
-    command.args(["--listen", &free_listen(), "--pool", POOL, "--set", &metrics]).args(arguments);
-    finish(&mut command)
+    let mut command = support::limited(limit);
+    finish(command.args(["--listen", &free_listen(), "--pool", POOL, "--set", &metrics]).args(arguments))
 }
 
 #[test]
@@ -129,12 +125,18 @@ fn too_few_open_files_are_named_with_the_fix() {
 }
 
 #[test]
-fn with_256_open_files_it_runs_and_turns_miners_away_when_they_are_used_up() {
-    let output = limited("-n 256", &["demo", "--miners", "200", "--seconds", "3", "--shards", "1"]);
-    // The embedded pool and miners share the limit here, so miners are turned away; the end is clean all the same.
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("ended:"), "{text} {}", String::from_utf8_lossy(&output.stderr));
-    expect(&output, 0, &[]);
+fn with_256_open_files_it_turns_miners_away_and_serves_again_when_some_have_left() {
+    let pool = loka_rig::PoolHandle::start(loka_rig::PoolConfig::default()).unwrap();
+    let proxy = support::Proxy::start_limited("-n 256", pool.addr(), &["--shards", "1"]);
+    let miners: Vec<_> = (0..200).map(|_| loka_rig::Miner::connect(proxy.address).unwrap()).collect();
+    let turned_away = r#"loka_stratum_connections_ended_total{reason="over_capacity"}"#;
+    support::until("some are turned away", || proxy.labelled(turned_away) > 0.0);
+    assert!(proxy.metric("loka_stratum_active_connections") > 0.0);
+    drop(miners);
+    support::until("all have left", || proxy.metric("loka_stratum_active_connections") == 0.0);
+    loka_rig::Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+    proxy.terminate();
+    assert!(proxy.wait().success());
 }
 
 #[test]

@@ -21,6 +21,17 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// The program behind a shell that has lowered a limit for it.
+pub(crate) fn limited(limit: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &format!("ulimit {limit} && exec \"$0\" \"$@\""),
+        env!("CARGO_BIN_EXE_loka-stratum"),
+    ]);
+    command
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -57,8 +68,17 @@ impl Proxy {
 
     /// The same on an address of the test's choice.
     pub(crate) fn start_on(address: SocketAddr, pool: SocketAddr, arguments: &[&str]) -> Proxy {
+        Self::spawn(program(), address, pool, arguments)
+    }
+
+    /// The same with a limit that is lowered for it.
+    pub(crate) fn start_limited(limit: &str, pool: SocketAddr, arguments: &[&str]) -> Proxy {
+        Self::spawn(limited(limit), SocketAddr::from(([127, 0, 0, 1], free_port())), pool, arguments)
+    }
+
+    fn spawn(mut program: Command, address: SocketAddr, pool: SocketAddr, arguments: &[&str]) -> Proxy {
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let child = program()
+        let child = program
             .args(["--listen", &address.to_string(), "--pool", &pool.to_string()])
             .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
             .args(["--log-level", "warn"])

@@ -110,6 +110,8 @@ pub enum PoolLoss {
     Unreachable,
     /// No address took it in time.
     ConnectTimeout,
+    /// It takes nothing of what is sent to it.
+    Stalled,
     /// The proxy could not even try: descriptors, ports or memory are used up.
     NoResources,
 }
@@ -140,7 +142,8 @@ pub struct Session {
     held: Vec<u8>,
     /// Lines of the pool that the miner may not see before its subscribe answer.
     early: Vec<u8>,
-    opened: Tick,
+    /// Since when the miner is waited for to go on with its handshake.
+    greeting_since: Tick,
     last_message: Tick,
     first_byte_seen: bool,
     /// Some `mining.subscribe` was answered with an extranonce.
@@ -161,7 +164,7 @@ impl Session {
             pool_lines: Carry::default(),
             held: Vec::new(),
             early: Vec::new(),
-            opened: now,
+            greeting_since: now,
             last_message: now,
             first_byte_seen: false,
             is_subscribed: false,
@@ -215,6 +218,13 @@ impl Session {
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.miner_lines.len() + self.pool_lines.len() + self.held.len() + self.early.len()
+    }
+
+    /// The caller does not read one side for a while, or does again. The time until now does not count as silence.
+    pub fn handle_pause(&mut self, now: Tick) {
+        self.miner_lines.touch(now);
+        self.pool_lines.touch(now);
+        self.last_message = now;
     }
 
     fn end<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {

@@ -67,7 +67,7 @@ fn a_script_that_does_not_hold_is_told_by_its_line() {
         // Bytes and wishes that nobody expects.
         (subscribe.to_owned(), "text:1"),
         (format!("{subscribe}!dial\n!up\n"), "text:3"),
-        (format!("{subscribe}!dial\n!up\n>> =\n!wait 15s\n!wait 1s\n"), "text:5"),
+        (format!("{subscribe}!dial\n!up\n>> =\n!wait 30s\n!wait 1s\n"), "text:5"),
         // Expected, and not there.
         (format!("{subscribe}!dial\n>> =\n"), "text:3"),
         (format!("{subscribe}!dial\n!up\n<< {{}}\n"), "text:4"),

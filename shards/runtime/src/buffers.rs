@@ -3,7 +3,9 @@
 use loka_proto::Tick;
 
 /// A buffer that grew past this is given back to the allocator, not kept.
-const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes sent at the front of a queue that are kept before the rest is moved up.
+const SENT_BYTES_MAX: usize = 64 * 1024;
 
 /// Spare buffers of a shard, so that a slow moment of many links does not go to the allocator for each.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ impl Spares {
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.free.len() < self.max && buffer.capacity() <= SPARE_BYTES_MAX {
+        let worth_keeping = (1..=SPARE_BYTES_MAX).contains(&buffer.capacity());
+        if worth_keeping && self.free.len() < self.max {
             buffer.clear();
             self.free.push(buffer);
         }
@@ -73,7 +76,7 @@ impl Queue {
         if self.is_empty() {
             spares.give(std::mem::take(&mut self.bytes));
             self.sent = 0;
-        } else if self.sent >= SPARE_BYTES_MAX {
+        } else if self.sent >= SENT_BYTES_MAX {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
@@ -101,6 +104,8 @@ mod tests {
         assert_eq!((queue.waiting(), queue.stalled_since()), (b"ef".as_slice(), Some(Tick(3))));
         queue.advance(&mut spares, 2, Tick(4));
         assert_eq!((queue.len(), queue.bytes.capacity(), spares.free.len()), (0, 0, 1));
+        Queue::default().clear(&mut spares);
+        assert_eq!(spares.free.len(), 1, "a queue that never held a byte leaves nothing");
         queue.push(&mut spares, b"g", Tick(5));
         assert_eq!((queue.waiting(), spares.free.len()), (b"g".as_slice(), 0));
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long a silent peer is left alone before the kernel asks whether it is still there.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-/// How long the kernel asks in vain.
+/// How long it waits between two such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,15 +19,18 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// One pool connection on its way.
 #[derive(Debug)]
 pub(crate) struct Dial {
+    /// How many addresses have been tried before.
+    pub(crate) tried: usize,
     /// Which of the pool's addresses is being tried.
-    pub(crate) attempt: usize,
+    pub(crate) at: usize,
     /// When the first was.
     pub(crate) since: Tick,
     /// When this attempt is given up.
     pub(crate) due: Tick,
 }
 
-/// Sends small messages at once and notices dead peers. Failing to set one of these costs comfort, not correctness.
+/// Sends small messages at once and notices dead peers. Failing to set one of these costs comfort, not correctness. Not
+/// for a socket that is yet to connect: the kernel would give up its connection after the user time-out too.
 pub(crate) fn tune(socket: impl AsFd) {
     let fd = socket.as_fd();
     let socket = SockRef::from(&fd);
@@ -42,25 +45,32 @@ pub(crate) fn start(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    tune(&socket);
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether a socket that became writable is open.
+/// Whether a socket that became writable is open; then it is made ready for use.
 pub(crate) fn finish(socket: impl AsFd) -> io::Result<()> {
-    rustix::net::sockopt::socket_error(socket)??;
+    rustix::net::sockopt::socket_error(&socket)??;
+    tune(socket);
     Ok(())
+}
+
+/// Whether descriptors, ports or memory are used up.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().unwrap_or(0);
+    let resources = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    resources.iter().any(|errno| errno.raw_os_error() == code)
 }
 
 /// What a failed attempt means for the miner.
 pub(crate) fn loss_of(error: &io::Error) -> PoolLoss {
-    let code = error.raw_os_error().unwrap_or(0);
-    let resources = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    if resources.iter().any(|errno| errno.raw_os_error() == code) {
+    if is_shortage(error) {
         PoolLoss::NoResources
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        PoolLoss::ConnectTimeout
     } else {
         PoolLoss::Unreachable
     }

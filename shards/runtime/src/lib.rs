@@ -17,7 +17,7 @@ mod shard;
 mod timers;
 
 pub use clock::Clock;
-pub use listener::{ListenError, bind_all};
+pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
 pub use plan::{ShardPlan, ShardSpec, limits};
-pub use shard::{ShardError, ShardHandle, Start, spawn};
+pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};

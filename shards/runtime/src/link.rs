@@ -76,6 +76,21 @@ impl Side {
         Ok(())
     }
 
+    /// How many of `bytes` go to this side: none when its socket is closed.
+    pub(crate) fn takes(&self, bytes: &[u8]) -> u64 {
+        if self.socket.is_some() { bytes.len() as u64 } else { 0 }
+    }
+
+    /// When the bytes that wait have waited too long.
+    fn stalls_at(&self) -> Tick {
+        self.queue.stalled_since().map_or(Tick::NEVER, |since| since + STALL_US)
+    }
+
+    /// Whether nothing of what waits was taken for too long.
+    pub(crate) fn is_stalled(&self, now: Tick) -> bool {
+        now >= self.stalls_at()
+    }
+
     fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let Some(socket) = &self.socket else { return Ok(bytes.len()) };
         match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -104,7 +119,7 @@ impl Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
     /// The miner's last bytes are still to be sent.
-    Flushing,
+    Flushing { until: Tick },
     /// All was sent; what the miner still says is read and forgotten, because closing a socket with unread bytes would
     /// throw away what the miner has not read yet.
     Lingering { until: Tick },
@@ -165,22 +180,15 @@ impl Link {
 
     /// When somebody must look at this link, if nothing else happens before.
     pub(crate) fn deadline(&self, policy: &Policy) -> Tick {
-        let stalled = |side: &Side| side.queue.stalled_since().map_or(Tick::NEVER, |since| since + STALL_US);
         let mut due = self.session.poll_timeout(policy).unwrap_or(Tick::NEVER);
-        due = due.min(stalled(&self.miner)).min(stalled(&self.pool));
+        due = due.min(self.miner.stalls_at()).min(self.pool.stalls_at());
         if let Some(dial) = &self.dial {
             due = due.min(dial.due);
         }
-        if let Some(Closing::Lingering { until }) = self.closing {
-            due = due.min(until);
+        match self.closing {
+            Some(Closing::Flushing { until } | Closing::Lingering { until }) => due.min(until),
+            None => due,
         }
-        due
-    }
-
-    /// Whether a side has taken nothing of what waits for it for too long.
-    pub(crate) fn is_stalled(&self, now: Tick) -> bool {
-        let stalled = |side: &Side| side.queue.stalled_since().is_some_and(|since| now >= since + STALL_US);
-        stalled(&self.miner) || stalled(&self.pool)
     }
 
     /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
@@ -188,20 +196,23 @@ impl Link {
         self.pool.close(spares);
         self.dial = None;
         if self.closing.is_none() {
-            self.closing = Some(Closing::Flushing);
+            self.closing = Some(Closing::Flushing { until: now + STALL_US });
         }
         self.go_on_closing(spares, now);
     }
 
     /// Takes the closing as far as it goes now.
     pub(crate) fn go_on_closing(&mut self, spares: &mut Spares, now: Tick) {
-        if self.closing == Some(Closing::Flushing) && self.miner.queue.is_empty() {
+        if matches!(self.closing, Some(Closing::Flushing { .. })) && self.miner.queue.is_empty() {
             self.miner.finish_sending();
             self.closing = Some(Closing::Lingering { until: now + CLOSE_LINGER_US });
         }
-        if let Some(Closing::Lingering { until }) = self.closing
-            && (self.miner.eof || now >= until)
-        {
+        let is_done = match self.closing {
+            Some(Closing::Flushing { until }) => now >= until,
+            Some(Closing::Lingering { until }) => self.miner.eof || now >= until,
+            None => false,
+        };
+        if is_done {
             self.drop_miner(spares);
         }
     }

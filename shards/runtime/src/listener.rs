@@ -30,10 +30,12 @@ pub struct ListenError {
 /// [`ListenError`] naming the address.
 pub fn bind_all(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<OwnedFd>>, ListenError> {
     let mut of_shard: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses {
+        drop(bind(*address, false).map_err(|cause| ListenError { address: *address, cause })?);
+    }
     for wanted in addresses {
         let fail = |cause| ListenError { address: *wanted, cause };
         let mut address = *wanted;
-        drop(bind(address, false).map_err(fail)?);
         for sockets in &mut of_shard {
             let socket = bind(address, true).map_err(fail)?;
             socket.listen(BACKLOG).map_err(fail)?;
@@ -56,15 +58,12 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    if !shared {
-        // Binding succeeds beside a listener that is bound with SO_REUSEADDR; listening does not.
-        socket.listen(1)?;
-    }
     Ok(socket)
 }
 
 /// The address a listening socket is bound to.
-pub(crate) fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
+#[must_use]
+pub fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
     SockRef::from(socket).local_addr().ok()?.as_socket()
 }
 

@@ -3,6 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use thiserror::Error;
 
 /// glommio refuses to start with less locked memory than this, whatever its rings take.
@@ -10,7 +11,7 @@ const MEMLOCK_FLOOR: u64 = 512 * 1024;
 /// Locked memory of one shard: three rings of 128 entries and three registered buffers of 64 KiB.
 const MEMLOCK_PER_SHARD: u64 = 3 * 16 * 1024 + 3 * 64 * 1024;
 /// Descriptors besides those of links: rings, epoll sets, timers, listeners, logs, the admin port and its clients.
-const FILES_RESERVED: u64 = 64;
+const FILES_RESERVED: u64 = 128;
 /// Descriptors of one shard: three rings, an event descriptor, an epoll set, a timer, a reserve, its listeners.
 const FILES_PER_SHARD: u64 = 12;
 /// Fewer links than this per shard are of no use to anybody.
@@ -29,7 +30,7 @@ pub enum PreflightError {
     },
     /// The kernel has no io_uring.
     #[error(
-        "this kernel has no io_uring (ENOSYS)\n  fix: run Linux 5.8 or newer, built with CONFIG_IO_URING; some sandboxes answer ENOSYS too"
+        "this kernel has no io_uring, or one that is too old (ENOSYS or EINVAL)\n  fix: run Linux 5.8 or newer, built with CONFIG_IO_URING; some sandboxes answer ENOSYS too"
     )]
     Missing,
     /// Too little memory may be locked.
@@ -94,7 +95,9 @@ fn raise(resource: Resource) {
 }
 
 fn check_memlock(shards: usize, limit: Rlimit) -> Result<(), PreflightError> {
-    let need = (shards as u64 * MEMLOCK_PER_SHARD).max(MEMLOCK_FLOOR);
+    // The kernel charges no memory to who may lock it freely; glommio looks at the limit all the same.
+    let charged = if may_lock_freely() { 0 } else { shards as u64 * MEMLOCK_PER_SHARD };
+    let need = charged.max(MEMLOCK_FLOOR);
     match limit.current {
         Some(bytes) if bytes < need => {
             Err(PreflightError::Memlock { limit: bytes / 1024, need: need / 1024, shards })
@@ -114,25 +117,58 @@ fn check_files(shards: usize, limit: Rlimit) -> Result<Preflight, PreflightError
     Ok(Preflight { connections_max: (open_files - reserved) / 2, open_files })
 }
 
-/// Sets up a ring as glommio will, and closes it.
+fn may_lock_freely() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))
+}
+
+/// Sets up a small ring, makes each of the three calls on it that glommio makes, and closes it. Rings of the full size
+/// are not tried: the kernel gives their memory back some time after they are closed, and the real ones might then fail.
 fn try_io_uring() -> Result<(), PreflightError> {
     const ENTRIES: libc::c_uint = 8;
+    const REGISTER_PROBE: libc::c_uint = 8;
+    const PROBE_OPS: libc::c_uint = 256;
     // `struct io_uring_params` is 120 bytes; all zero asks for nothing special.
     let mut params = [0_u64; 15];
     // SAFETY: the call reads and writes only the parameter block, which is large enough and lives across it.
     let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, params.as_mut_ptr()) };
-    if ring >= 0 {
-        // SAFETY: the descriptor was just made by the kernel for us and nobody else has it.
-        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd_of(ring)) });
-        return Ok(());
+    if ring < 0 {
+        return Err(cause_of(&io::Error::last_os_error()));
     }
-    let error = io::Error::last_os_error();
-    Err(match error.raw_os_error() {
+    // SAFETY: the descriptor was just made by the kernel for us and nobody else has it.
+    let ring = unsafe { OwnedFd::from_raw_fd(fd_of(ring)) };
+    // `struct io_uring_probe` with 256 operations: 16 and 256 times 8 bytes, all zero.
+    let mut probe = [0_u64; 2 + PROBE_OPS as usize];
+    // SAFETY: the kernel fills the probe, which is large enough for the operations named and lives across the call.
+    let registered = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            ring.as_raw_fd(),
+            REGISTER_PROBE,
+            probe.as_mut_ptr(),
+            PROBE_OPS,
+        )
+    };
+    if registered < 0 {
+        return Err(cause_of(&io::Error::last_os_error()));
+    }
+    let null = std::ptr::null::<libc::sigset_t>();
+    // SAFETY: nothing is submitted and nothing is waited for; no memory is passed.
+    let entered = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring.as_raw_fd(), 0, 0, 0, null, 0) };
+    if entered < 0 {
+        return Err(cause_of(&io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+fn cause_of(error: &io::Error) -> PreflightError {
+    match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => who_forbids(),
-        Some(libc::ENOSYS) => PreflightError::Missing,
+        // EINVAL: a kernel before 5.6 knows io_uring, but not how to tell what it can do.
+        Some(libc::ENOSYS | libc::EINVAL) => PreflightError::Missing,
         Some(libc::ENOMEM) => PreflightError::NoMemory,
         Some(_) | None => PreflightError::Other(error.to_string()),
-    })
+    }
 }
 
 /// Descriptors are small numbers.
@@ -170,12 +206,11 @@ mod tests {
     #[test]
     fn limits_are_judged_by_the_number_of_shards() {
         assert!(check_memlock(2, limit(512 * 1024)).is_ok());
-        assert_eq!(
-            check_memlock(4, limit(512 * 1024)),
-            Err(PreflightError::Memlock { limit: 512, need: 960, shards: 4 })
-        );
+        let need = if may_lock_freely() { 512 } else { 960 };
+        let refused = Err(PreflightError::Memlock { limit: 500, need, shards: 4 });
+        assert_eq!(check_memlock(4, limit(500 * 1024)), refused);
         assert!(check_memlock(64, Rlimit { current: None, maximum: None }).is_ok());
-        assert_eq!(check_files(1, limit(1076)).unwrap().connections_max, 500);
-        assert_eq!(check_files(2, limit(64)), Err(PreflightError::Files { limit: 64, need: 152 }));
+        assert_eq!(check_files(1, limit(1140)).unwrap().connections_max, 500);
+        assert_eq!(check_files(2, limit(64)), Err(PreflightError::Files { limit: 64, need: 216 }));
     }
 }

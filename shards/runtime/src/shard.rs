@@ -1,9 +1,10 @@
 //! The loop of one core. It owns every link of the core and is the only place where the flows of bytes, of intent and
 //! of numbers meet.
 //!
-//! A turn, in this order, each part with its budget: sockets that are ready, then on the tick commands, timers and the
-//! report, then new connections.
+//! A turn, in this order: sockets that are ready, as many as fit in one poll; on the tick commands, timers and the
+//! report; then new connections, as many as their budget allows.
 
+mod dialing;
 mod links;
 mod turn;
 
@@ -14,7 +15,7 @@ use crate::listener;
 use crate::mailbox::{Report, ShardEnd};
 use crate::plan::limits::{EVENTS_PER_TURN, READ_BYTES, TICK_US};
 use crate::plan::{ShardPlan, ShardSpec};
-use crate::poller::{Interest, Poller, Ready};
+use crate::poller::{self, Interest, Poller};
 use crate::timers::{Timer, Wheel};
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
@@ -99,6 +100,17 @@ pub struct Start<P> {
     pub mailbox: ShardEnd,
     /// The box it begins with.
     pub report: Box<Report>,
+    /// Called on the shard's thread once it serves miners.
+    pub ready: Ready,
+}
+
+/// See [`Start::ready`].
+pub struct Ready(pub Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ready")
+    }
 }
 
 /// Starts a shard on its CPU.
@@ -112,7 +124,11 @@ pub fn spawn<P: Stage + Send + 'static>(start: Start<P>) -> Result<ShardHandle, 
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .name(&name)
-        .spawn(move || async move { Shard::new(start)?.run().await })?;
+        .spawn(move || async move {
+            let (shard, ready) = Shard::new(start)?;
+            (ready.0)();
+            shard.run().await
+        })?;
     Ok(ShardHandle(handle))
 }
 
@@ -172,13 +188,17 @@ struct Shard<P> {
     now: Tick,
     last_report: Tick,
     next_client: u64,
+    /// The pool's address that is tried first.
+    pool_at: usize,
+    /// When a shortage was last warned of.
+    warned: Option<Tick>,
     /// Set by a drain: when what is left is closed.
     drain_until: Option<Tick>,
 }
 
 impl<P: Stage> Shard<P> {
-    fn new(start: Start<P>) -> Result<Shard<P>, ShardError> {
-        let Start { spec: _, plan, listeners, pipeline, mailbox, report } = start;
+    fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
+        let Start { spec: _, plan, listeners, pipeline, mailbox, report, ready } = start;
         let clock = Clock::start();
         let now = clock.now();
         let poller = Poller::new(EVENTS_PER_TURN).map_err(io_error("epoll"))?;
@@ -191,7 +211,7 @@ impl<P: Stage> Shard<P> {
                 tracing::debug!(shard = report.shard, %address, "listening");
             }
         }
-        Ok(Shard {
+        let shard = Shard {
             spares: Spares::new(plan.spare_buffers),
             plan,
             pipeline,
@@ -212,12 +232,15 @@ impl<P: Stage> Shard<P> {
             now,
             last_report: now,
             next_client: 0,
+            pool_at: 0,
+            warned: None,
             drain_until: None,
-        })
+        };
+        Ok((shard, ready))
     }
 
     async fn run(mut self) -> Result<(), ShardError> {
-        let mut ready: Vec<Ready> = Vec::with_capacity(EVENTS_PER_TURN);
+        let mut ready: Vec<poller::Ready> = Vec::with_capacity(EVENTS_PER_TURN);
         let mut fired: Vec<Timer> = Vec::new();
         let heart = Rc::new(Cell::new(true));
         let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();

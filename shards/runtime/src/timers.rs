@@ -3,6 +3,9 @@
 use crate::plan::limits::{TICK_US, WHEEL_TICKS};
 use loka_proto::Tick;
 
+/// Room for this many timers stays in a slot that has fired.
+const SLOT_TIMERS_KEPT: usize = 256;
+
 /// Names a link and the connection that it was armed for, since slots of the slab are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timer {
@@ -43,11 +46,11 @@ impl Wheel {
         let from = self.next.max((last + 1).saturating_sub(WHEEL_TICKS));
         if self.next < from {
             for slot in &mut self.slots {
-                fired.append(slot);
+                empty(slot, fired);
             }
         } else {
             for tick in from..=last {
-                fired.append(&mut self.slots[Self::slot(tick)]);
+                empty(&mut self.slots[Self::slot(tick)], fired);
             }
         }
         self.next = self.next.max(last + 1);
@@ -56,6 +59,12 @@ impl Wheel {
     fn slot(tick: u64) -> usize {
         usize::try_from(tick % WHEEL_TICKS).unwrap_or(0)
     }
+}
+
+/// A storm arms thousands of links for one tick; the slot does not keep their memory.
+fn empty(slot: &mut Vec<Timer>, fired: &mut Vec<Timer>) {
+    fired.append(slot);
+    slot.shrink_to(SLOT_TIMERS_KEPT);
 }
 
 #[cfg(test)]

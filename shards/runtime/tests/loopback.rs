@@ -5,7 +5,8 @@ use loka_proto::middleware::{Flow, Request, Stage, StageCx};
 use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
 use loka_rig::{Load, Miner, Misbehaviour, PoolConfig, PoolHandle, Submit, SwarmConfig};
 use loka_runtime::{
-    Command, ControlEnd, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight, spawn,
+    Command, ControlEnd, Ready, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight,
+    spawn,
 };
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
@@ -61,7 +62,8 @@ impl Proxy {
         for (spec, listeners) in specs.into_iter().zip(sockets) {
             let (mailbox, end, report) = mailbox(spec.index);
             let pipeline = MessagePipelineBuilder::standard().add_middleware(PanicsOn(Method::Term)).build();
-            let start = Start { spec, plan: plan.clone(), listeners, pipeline, mailbox, report };
+            let ready = Ready(Box::new(|| {}));
+            let start = Start { spec, plan: plan.clone(), listeners, pipeline, mailbox, report, ready };
             handles.push(spawn(start).unwrap());
             ends.push(end);
         }
@@ -188,11 +190,34 @@ fn a_pool_that_refuses_ends_the_miner_and_a_silent_port_costs_the_pool_nothing()
 }
 
 #[test]
-fn the_next_address_is_tried_when_the_first_refuses() {
+fn an_address_that_refuses_is_tried_once_not_by_every_miner() {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::start(pool.addr(), 1, |plan| plan.pool_addresses.insert(0, closed));
-    Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |plan| plan.pool_addresses.insert(0, closed));
+    for _ in 0..3 {
+        Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+    }
+    proxy.until("all have left", |stats, _| stats.counts.ends.iter().sum::<u64>() == 3);
+    assert_eq!(proxy.shells[0].dials, 4);
+}
+
+#[test]
+fn a_shard_that_cannot_go_on_says_so() {
+    let plan = ShardPlan {
+        pool_addresses: Vec::new(),
+        policy: Policy::default(),
+        connect_us: 1,
+        connections_max: 1,
+        spare_buffers: 0,
+    };
+    let (mailbox, _end, report) = mailbox(0);
+    // A file cannot be watched, let alone accepted from.
+    let listeners = vec![std::fs::File::open("/dev/null").unwrap().into()];
+    let pipeline = MessagePipelineBuilder::standard().build();
+    let spec = cores::place(1, &[], &cores::allowed().unwrap()).unwrap()[0];
+    let ready = Ready(Box::new(|| panic!("it is not ready")));
+    let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready }).unwrap();
+    assert!(handle.join().unwrap_err().to_string().contains("watch the listener"));
 }
 
 #[test]

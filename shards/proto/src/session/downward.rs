@@ -152,6 +152,7 @@ impl Session {
             self.client.mining.subscribed(&subscribed);
             self.is_subscribed = true;
         }
+        self.greeting_since = cx.now;
         write_answer(cx, envelope, request);
         cx.out.to_miner.append(&mut self.early);
         self.early = Vec::new();

@@ -17,6 +17,7 @@ impl Session {
         }
         cx.stats.connected(took_us);
         self.phase = Phase::Up;
+        self.greeting_since = cx.now;
         cx.out.to_pool.append(&mut self.held);
         self.held = Vec::new();
     }
@@ -28,6 +29,7 @@ impl Session {
             (Phase::Finishing { end, .. }, _) => end,
             (_, PoolLoss::Closed) => End::PoolLeft,
             (_, PoolLoss::Reset) => End::PoolReset,
+            (_, PoolLoss::Stalled) => End::PoolStalled,
             (_, PoolLoss::Unreachable) => End::PoolUnreachable,
             (_, PoolLoss::ConnectTimeout) => End::PoolConnectTimeout,
             (_, PoolLoss::NoResources) => End::OutOfResources,
@@ -84,8 +86,8 @@ impl Session {
             .min(asked(self.pending.oldest(), ANSWER_US))
             .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
             .min(asked(self.subscribe_awaited(), SUBSCRIBE_ANSWER_US));
-        if !self.client.has_greeted() {
-            due = due.min(self.opened + policy.handshake_us);
+        if self.waits_for_greeting() {
+            due = due.min(self.greeting_since + policy.handshake_us);
         }
         if let Phase::Finishing { until, .. } = self.phase {
             due = due.min(until);
@@ -110,6 +112,12 @@ impl Session {
         self.pending.oldest_subscribe()
     }
 
+    /// Whether the next step of the handshake is the miner's. While its pool link is being opened, or its subscription
+    /// is not answered, others are late.
+    fn waits_for_greeting(&self) -> bool {
+        !self.client.has_greeted() && self.phase != Phase::Dialing && self.subscribe_awaited().is_none()
+    }
+
     fn overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<End> {
         let passed = |since: Tick, us: u64| cx.now >= since + us;
         let half_line = |since: Option<Tick>| since.is_some_and(|since| passed(since, HALF_LINE_US));
@@ -118,7 +126,7 @@ impl Session {
             Phase::Ended => return None,
             Phase::Greeting | Phase::Dialing | Phase::Up | Phase::Finishing { .. } => {}
         }
-        if !self.client.has_greeted() && passed(self.opened, cx.policy.handshake_us) {
+        if self.waits_for_greeting() && passed(self.greeting_since, cx.policy.handshake_us) {
             return Some(End::HandshakeTimeout);
         }
         if half_line(self.miner_lines.since()) || half_line(self.pool_lines.since()) {

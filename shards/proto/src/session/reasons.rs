@@ -132,6 +132,8 @@ labels! {
         MinerReset => "miner_reset",
         /// The pool's connection broke.
         PoolReset => "pool_reset",
+        /// The pool took nothing of what was sent to it for too long.
+        PoolStalled => "pool_stalled",
         /// No address of the pool took the connection.
         PoolUnreachable => "pool_unreachable",
         /// The pool did not take the connection in time.
@@ -168,7 +170,7 @@ labels! {
         HeldTooMuch => "held_too_much",
         /// One read called for more output than may be produced at once.
         OutputFlood => "output_flood",
-        /// One side does not read what it is sent.
+        /// The miner does not read what it is sent.
         SlowReader => "slow_reader",
         /// A bug: the handler of this link panicked.
         Panicked => "panicked",

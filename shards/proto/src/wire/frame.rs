@@ -21,6 +21,11 @@ impl Carry {
         (!self.bytes.is_empty()).then_some(self.since)
     }
 
+    /// Counts the age of an unfinished line from `now` on.
+    pub fn touch(&mut self, now: Tick) {
+        self.since = now;
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn len(&self) -> usize {

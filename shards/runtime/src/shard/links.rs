@@ -1,9 +1,8 @@
 //! What a shard does with one link: bytes in, bytes out, intents, timers.
 
 use super::{Shard, Token};
-use crate::dial::{self, Dial};
-use crate::link::{Link, Read};
-use crate::poller::{Interest, Ready};
+use crate::link::Read;
+use crate::poller::Ready;
 use crate::timers::Timer;
 use loka_proto::middleware::Stage;
 use loka_proto::{Cx, Direction, End, Intent, Parser, PoolLoss, Session, Tick};
@@ -20,15 +19,16 @@ impl<P: Stage> Shard<P> {
         if self.links[key].closing.is_some() {
             return self.read_and_forget(key, event);
         }
-        let watched = self.links[key].miner.watched;
-        if event.read || event.hangup && watched.read {
+        // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
+        let reads = self.links[key].miner.watched.read;
+        if reads && (event.read || event.hangup) {
             match self.links[key].miner.read(&mut self.scratch) {
                 Read::Bytes(count) => self.with_bytes(key, count, Session::handle_miner_bytes),
                 Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
                 Read::Broken => self.miner_broke(key),
             }
-        } else if event.hangup {
+        } else if event.hangup && !event.read {
             // Not being read for, it cannot tell that it is gone in any other way.
             self.miner_broke(key);
         }
@@ -57,19 +57,19 @@ impl<P: Stage> Shard<P> {
             self.finish_dial(key);
             return self.settle(key);
         }
-        if event.write {
-            self.flush_pool(key);
-        }
-        let watched = self.links[key].pool.watched;
-        if event.read || event.hangup && watched.read {
+        let reads = self.links[key].pool.watched.read;
+        if reads && (event.read || event.hangup) {
             match self.links[key].pool.read(&mut self.scratch) {
                 Read::Bytes(count) => self.with_bytes(key, count, Session::handle_pool_bytes),
                 Read::Nothing => {}
                 Read::Eof => self.lose_pool(key, PoolLoss::Closed),
                 Read::Broken => self.lose_pool(key, PoolLoss::Reset),
             }
-        } else if event.hangup {
-            self.lose_pool(key, PoolLoss::Reset);
+        } else if event.hangup && !event.read {
+            self.pool_broke(key);
+        }
+        if event.write {
+            self.flush_pool(key);
         }
         self.settle(key);
     }
@@ -83,11 +83,17 @@ impl<P: Stage> Shard<P> {
         link.armed = 0;
         let key = timer.key;
         if self.links[key].dial.as_ref().is_some_and(|dial| self.now >= dial.due) {
-            self.next_attempt(key, PoolLoss::ConnectTimeout);
+            self.next_address(key, PoolLoss::ConnectTimeout);
         }
-        if self.links[key].is_stalled(self.now) {
+        if self.links[key].paused {
+            // Its silence is our doing: whoever does not take his bytes is found by the stall, not by these clocks.
+            self.with(key, |session, cx| session.handle_pause(cx.now));
+        }
+        if self.links[key].miner.is_stalled(self.now) {
             self.fail(key, End::SlowReader);
             self.links[key].drop_miner(&mut self.spares);
+        } else if self.links[key].pool.is_stalled(self.now) {
+            self.lose_pool(key, PoolLoss::Stalled);
         } else if self.links[key].session.poll_timeout(&self.plan.policy).is_some_and(|due| self.now >= due) {
             self.with(key, |session, cx| session.handle_timeout(cx));
         }
@@ -99,12 +105,14 @@ impl<P: Stage> Shard<P> {
     }
 
     pub(super) fn drain_link(&mut self, key: usize, until: Tick) {
-        self.with(key, |session, cx| session.handle_drain(cx, until));
-        self.settle(key);
+        if !self.links[key].gone {
+            self.with(key, |session, cx| session.handle_drain(cx, until));
+            self.settle(key);
+        }
     }
 
     /// Calls the session with what it needs.
-    fn with(&mut self, key: usize, call: impl FnOnce(&mut Session, &mut Cx<'_, P>)) {
+    pub(super) fn with(&mut self, key: usize, call: impl FnOnce(&mut Session, &mut Cx<'_, P>)) {
         let Shard { links, out, report, plan, pipeline, now, .. } = self;
         let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline };
         call(&mut links[key].session, &mut cx);
@@ -126,7 +134,7 @@ impl<P: Stage> Shard<P> {
         self.with(key, |session, cx| session.handle_failure(cx, end));
     }
 
-    fn lose_pool(&mut self, key: usize, loss: PoolLoss) {
+    pub(super) fn lose_pool(&mut self, key: usize, loss: PoolLoss) {
         self.with(key, |session, cx| session.handle_pool_down(cx, loss));
     }
 
@@ -140,8 +148,19 @@ impl<P: Stage> Shard<P> {
     fn flush_pool(&mut self, key: usize) {
         let link = &mut self.links[key];
         if link.pool.flush(&mut self.spares, self.now).is_err() {
-            self.lose_pool(key, PoolLoss::Reset);
+            self.pool_broke(key);
         }
+    }
+
+    /// The pool's socket takes nothing any more. What the pool had answered before is still there to be read.
+    fn pool_broke(&mut self, key: usize) {
+        while !self.links[key].session.is_over() {
+            match self.links[key].pool.read(&mut self.scratch) {
+                Read::Bytes(count) => self.with_bytes(key, count, Session::handle_pool_bytes),
+                Read::Nothing | Read::Eof | Read::Broken => break,
+            }
+        }
+        self.lose_pool(key, PoolLoss::Reset);
     }
 
     /// The miner's socket is of no use any more. The session may still wait for answers, to count what the pool says.
@@ -179,13 +198,13 @@ impl<P: Stage> Shard<P> {
     }
 
     /// One send per side for all that this call produced.
-    fn send_out(&mut self, key: usize) {
+    pub(super) fn send_out(&mut self, key: usize) {
         let (to_miner, to_pool) =
             (std::mem::take(&mut self.out.to_miner), std::mem::take(&mut self.out.to_pool));
         let link = &mut self.links[key];
         let bytes = &mut self.report.stats.counts.bytes;
-        bytes[Direction::ToMiner.index()] += to_miner.len() as u64;
-        bytes[Direction::ToPool.index()] += to_pool.len() as u64;
+        bytes[Direction::ToMiner.index()] += link.miner.takes(&to_miner);
+        bytes[Direction::ToPool.index()] += link.pool.takes(&to_pool);
         let miner = link.miner.send(&mut self.spares, &to_miner, self.now);
         let pool = link.pool.send(&mut self.spares, &to_pool, self.now);
         // The buffers go back for the next call, which keeps their memory.
@@ -195,15 +214,21 @@ impl<P: Stage> Shard<P> {
         if miner.is_err() {
             self.miner_broke(key);
         } else if pool.is_err() {
-            self.lose_pool(key, PoolLoss::Reset);
+            self.pool_broke(key);
+            // The last answers go out before the closing begins, which ends the sending. The session is over, so this
+            // cannot come back here.
+            self.send_out(key);
         }
     }
 
     fn note_pause(&mut self, key: usize) {
         let link = &mut self.links[key];
         let congested = link.is_congested();
-        self.report.shell.pauses += u64::from(congested && !link.paused);
-        link.paused = congested;
+        if congested != link.paused {
+            link.paused = congested;
+            self.report.shell.pauses += u64::from(congested);
+            self.with(key, |session, cx| session.handle_pause(cx.now));
+        }
     }
 
     /// Tells the poller what the link waits for now, where that has changed.
@@ -228,54 +253,6 @@ impl<P: Stage> Shard<P> {
         if link.armed == 0 || at < link.armed {
             link.armed = at;
             self.wheel.arm(Timer { key, client: link.session.client().id.0, at });
-        }
-    }
-
-    /// Tries the pool's addresses from number `attempt` on.
-    fn dial(&mut self, key: usize, attempt: usize, since: Tick) {
-        let mut loss = PoolLoss::Unreachable;
-        for (attempt, address) in self.plan.pool_addresses.iter().enumerate().skip(attempt) {
-            self.report.shell.dials += 1;
-            match dial::start(*address) {
-                Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::WRITE) {
-                    Ok(()) => {
-                        let link: &mut Link = &mut self.links[key];
-                        link.pool = crate::link::Side::new(socket, Interest::WRITE);
-                        link.dial =
-                            Some(Box::new(Dial { attempt, since, due: self.now + self.plan.connect_us }));
-                        return;
-                    }
-                    Err(_) => loss = PoolLoss::NoResources,
-                },
-                Err(error) => loss = dial::loss_of(&error),
-            }
-            self.report.shell.dial_failures += 1;
-        }
-        self.lose_pool(key, loss);
-    }
-
-    /// The socket of a pool connection on its way has become writable: it is open, or has failed.
-    fn finish_dial(&mut self, key: usize) {
-        let link = &mut self.links[key];
-        let Some(socket) = &link.pool.socket else { return };
-        match dial::finish(socket) {
-            Ok(()) => {
-                let took_us = link.dial.take().map_or(0, |dial| self.now - dial.since);
-                self.with(key, |session, cx| session.handle_pool_up(cx, took_us));
-            }
-            Err(error) => self.next_attempt(key, dial::loss_of(&error)),
-        }
-    }
-
-    fn next_attempt(&mut self, key: usize, loss: PoolLoss) {
-        self.report.shell.dial_failures += 1;
-        let link = &mut self.links[key];
-        let Some(failed) = link.dial.take() else { return };
-        link.pool.close(&mut self.spares);
-        if failed.attempt + 1 < self.plan.pool_addresses.len() {
-            self.dial(key, failed.attempt + 1, failed.since);
-        } else {
-            self.lose_pool(key, loss);
         }
     }
 }

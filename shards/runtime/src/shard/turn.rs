@@ -1,6 +1,7 @@
 //! One turn of the loop: what is ready, the tick, new connections, and what is left behind.
 
 use super::{Shard, Token, open_reserve};
+use crate::dial;
 use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
@@ -14,6 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Microseconds that nothing is accepted after descriptors ran out.
 const ACCEPT_PAUSE_US: u64 = TICK_US;
+/// Microseconds between two warnings of one shard.
+const WARN_AGAIN_US: u64 = 60_000_000;
 
 impl<P: Stage> Shard<P> {
     pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<Timer>) {
@@ -50,6 +53,12 @@ impl<P: Stage> Shard<P> {
     }
 
     fn after_panic(&mut self, key: usize) {
+        // Whole lines that came before the bug still go out: they have been counted as sent.
+        keep_whole_lines(&mut self.out.to_pool);
+        keep_whole_lines(&mut self.out.to_miner);
+        if self.links.get(key).is_some_and(|link| !link.gone) {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.send_out(key)));
+        }
         self.out.clear();
         let Some(link) = self.links.get_mut(key) else { return };
         if !link.session.is_over() {
@@ -100,7 +109,10 @@ impl<P: Stage> Shard<P> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::PoolAddresses(addresses) => self.plan.pool_addresses = addresses.to_vec(),
+            Command::PoolAddresses(addresses) => {
+                self.plan.pool_addresses = addresses.to_vec();
+                self.pool_at = 0;
+            }
             Command::Drain { within_us } => self.drain(within_us),
         }
     }
@@ -152,7 +164,7 @@ impl<P: Stage> Shard<P> {
                 match listener::accept(&self.listeners[index]) {
                     Ok(Some(socket)) => self.welcome(socket),
                     Ok(None) => break,
-                    Err(error) if is_shortage(&error) => return self.accept_with_reserve(index),
+                    Err(error) if dial::is_shortage(&error) => return self.accept_with_reserve(index),
                     // The connection was gone before it was accepted: the next may be there.
                     Err(_) => self.report.shell.accept_errors += 1,
                 }
@@ -164,6 +176,7 @@ impl<P: Stage> Shard<P> {
     /// then nothing is accepted for a moment, instead of failing in a loop.
     fn accept_with_reserve(&mut self, index: usize) {
         self.report.shell.accept_errors += 1;
+        self.warn_of_shortage("no descriptor or memory for a miner's connection");
         self.reserve = None;
         if let Ok(Some(socket)) = listener::accept(&self.listeners[index]) {
             self.turn_away(socket);
@@ -176,6 +189,7 @@ impl<P: Stage> Shard<P> {
     fn welcome(&mut self, socket: OwnedFd) {
         let max = self.plan.connections_max.min(CONNECTIONS_PER_SHARD_MAX);
         if self.links.len() >= max {
+            self.warn_of_shortage("this shard holds as many miners as it may");
             return self.turn_away(socket);
         }
         self.report.shell.accepted += 1;
@@ -196,6 +210,14 @@ impl<P: Stage> Shard<P> {
         self.arm(key);
     }
 
+    /// Somebody should know, and a farm that storms the proxy should not fill the log.
+    pub(super) fn warn_of_shortage(&mut self, what: &str) {
+        if self.warned.is_none_or(|warned| self.now - warned >= WARN_AGAIN_US) {
+            self.warned = Some(self.now);
+            tracing::warn!(shard = self.report.shard, connections = self.links.len(), "{what}");
+        }
+    }
+
     fn turn_away(&mut self, socket: OwnedFd) {
         drop(socket);
         self.report.shell.accepted += 1;
@@ -203,8 +225,6 @@ impl<P: Stage> Shard<P> {
     }
 }
 
-fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error().unwrap_or(0);
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].iter().any(|errno| errno.raw_os_error() == code)
+fn keep_whole_lines(bytes: &mut Vec<u8>) {
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
 }
