@@ -39,7 +39,7 @@ const RING_DEPTH: usize = 128;
 const PREEMPT: Duration = Duration::from_secs(3600);
 /// The timer that wakes glommio if it went to sleep over a ready task all the same: other events of the ring that look
 /// like the preempt timer can cause that too. A sleeping shard would never wake by itself, since its loop is that task.
-const HEARTBEAT: Duration = Duration::from_millis(10);
+const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Turns after which the other tasks of the executor get their chance.
 const TURNS_BEFORE_YIELD: u32 = 16;
 

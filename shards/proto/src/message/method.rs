@@ -83,56 +83,23 @@ impl Method {
     /// Whether a miner's message of this kind gets an answer, so that it is kept until the answer comes.
     #[must_use]
     pub fn is_answered(self) -> bool {
-        match self {
-            Method::Pong | Method::Answer | Method::Term => false,
-            Method::Subscribe
-            | Method::Authorize
-            | Method::Submit
-            | Method::Configure
-            | Method::ExtranonceSubscribe
-            | Method::SuggestDifficulty
-            | Method::SuggestTarget
-            | Method::GetTransactions
-            | Method::MultiVersion
-            | Method::Capabilities
-            | Method::Ping
-            | Method::Notify
-            | Method::SetDifficulty
-            | Method::SetExtranonce
-            | Method::SetVersionMask
-            | Method::Reconnect
-            | Method::ShowMessage
-            | Method::GetVersion
-            | Method::Unknown => true,
-        }
+        !matches!(self, Method::Pong | Method::Answer | Method::Term)
     }
 
     /// Whether a message of this kind, coming from a miner, proves that a Stratum miner is there.
     #[must_use]
     pub fn opens_a_session(self) -> bool {
-        match self {
+        matches!(
+            self,
             Method::Subscribe
-            | Method::Authorize
-            | Method::Configure
-            | Method::ExtranonceSubscribe
-            | Method::SuggestDifficulty
-            | Method::SuggestTarget
-            | Method::MultiVersion
-            | Method::Capabilities
-            | Method::Ping => true,
-            Method::Submit
-            | Method::GetTransactions
-            | Method::Term
-            | Method::Pong
-            | Method::Notify
-            | Method::SetDifficulty
-            | Method::SetExtranonce
-            | Method::SetVersionMask
-            | Method::Reconnect
-            | Method::ShowMessage
-            | Method::GetVersion
-            | Method::Answer
-            | Method::Unknown => false,
-        }
+                | Method::Authorize
+                | Method::Configure
+                | Method::ExtranonceSubscribe
+                | Method::SuggestDifficulty
+                | Method::SuggestTarget
+                | Method::MultiVersion
+                | Method::Capabilities
+                | Method::Ping
+        )
     }
 }
