@@ -136,11 +136,24 @@ impl Failure {
                 ExitCode::from(USAGE)
             }
             Failure::Run(error) => {
-                screen::complain(&format_args!("loka-stratum: {error:#}"));
+                screen::complain(&format_args!("loka-stratum: {}", told_once(error)));
                 ExitCode::from(FAILED)
             }
         }
     }
+}
+
+/// The error and its causes, without those that the text before them has told already.
+fn told_once(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 impl Cli {

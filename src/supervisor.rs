@@ -197,7 +197,7 @@ impl Proxy {
         }
         tracing::info!(
             listen = ?listen,
-            metrics = ?admin.as_ref().map(AdminHandle::addr),
+            metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
             pool = %config.pool.endpoint(),
             pool_name = config.pool.name,
             shards = ends.0.len(),
@@ -293,7 +293,14 @@ impl Proxy {
         if let Some(admin) = self.admin {
             admin.stop();
         }
-        tracing::info!(shares = ?last.stats.counts.shares, "drained");
+        let shares = &last.stats.counts.shares;
+        tracing::info!(
+            forwarded = shares.forwarded,
+            accepted = shares.accepted,
+            rejected = shares.rejected.iter().sum::<u64>(),
+            unanswered = shares.unanswered,
+            "drained"
+        );
         Ok(last)
     }
 

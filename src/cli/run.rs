@@ -8,7 +8,8 @@ use crate::supervisor::{CaughtSignals, Proxy};
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
     let log = logging::init(config.logging.level, config.logging.format, config.logging.file.as_deref())?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?file, "starting");
+    let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), file, "starting");
     for warning in warnings {
         tracing::warn!("{warning}");
     }

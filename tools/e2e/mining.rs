@@ -59,7 +59,7 @@ fn a_thousand_miners_lose_nothing_over_two_shards() {
     assert_eq!((shares.lost, shares.duplicate_answers, shares.mismatched), (0, 0, 0));
     assert!(shares.rejected > 0, "the pool rejects some, and the miners are told");
 
-    until("the proxy has counted all", || proxy.metric("loka_stratum_active_connections") == 0.0);
+    until("the proxy has counted all", || proxy.metric("loka_stratum_connections_ended_total") == 1_000.0);
     assert_eq!(proxy.metric("loka_stratum_shares_accepted_total"), shares.accepted as f64);
     assert_eq!(proxy.metric("loka_stratum_shares_rejected_total"), shares.rejected as f64);
     assert_eq!(proxy.labelled(r#"loka_stratum_connections_ended_total{reason="miner_left"}"#), 1_000.0);

@@ -163,6 +163,26 @@ impl Token {
     }
 }
 
+/// What somebody should be woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    NoDescriptor,
+    Full,
+    PoolUnreachable,
+}
+
+impl Trouble {
+    const COUNT: usize = 3;
+
+    fn told(self) -> &'static str {
+        match self {
+            Trouble::NoDescriptor => "no descriptor, port or memory left for another connection",
+            Trouble::Full => "this shard holds as many miners as it may: others are turned away",
+            Trouble::PoolUnreachable => "an address of the pool does not take connections",
+        }
+    }
+}
+
 /// Everything that one core owns.
 struct Shard<P> {
     plan: ShardPlan,
@@ -190,8 +210,8 @@ struct Shard<P> {
     next_client: u64,
     /// The pool's address that is tried first.
     pool_at: usize,
-    /// When a shortage was last warned of.
-    warned: Option<Tick>,
+    /// When each trouble was last warned of.
+    warned: [Option<Tick>; Trouble::COUNT],
     /// Set by a drain: when what is left is closed.
     drain_until: Option<Tick>,
 }
@@ -233,7 +253,7 @@ impl<P: Stage> Shard<P> {
             last_report: now,
             next_client: 0,
             pool_at: 0,
-            warned: None,
+            warned: [None; Trouble::COUNT],
             drain_until: None,
         };
         Ok((shard, ready))

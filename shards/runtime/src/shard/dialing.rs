@@ -1,6 +1,6 @@
 //! Pool connections: which address is tried, and what comes of it.
 
-use super::{Shard, Token};
+use super::{Shard, Token, Trouble};
 use crate::dial::{self, Dial};
 use crate::link::Side;
 use crate::poller::Interest;
@@ -64,8 +64,10 @@ impl<P: Stage> Shard<P> {
     fn failed(&mut self, at: usize, loss: PoolLoss) {
         self.report.shell.dial_failures += 1;
         if loss == PoolLoss::NoResources {
-            self.warn_of_shortage("no descriptor, port or memory for a pool connection");
-        } else if self.pool_at == at {
+            return self.warn(Trouble::NoDescriptor);
+        }
+        self.warn(Trouble::PoolUnreachable);
+        if self.pool_at == at {
             self.pool_at = (at + 1) % self.plan.pool_addresses.len().max(1);
         }
     }

@@ -1,6 +1,6 @@
 //! One turn of the loop: what is ready, the tick, new connections, and what is left behind.
 
-use super::{Shard, Token, open_reserve};
+use super::{Shard, Token, Trouble, open_reserve};
 use crate::dial;
 use crate::link::Link;
 use crate::listener;
@@ -176,7 +176,7 @@ impl<P: Stage> Shard<P> {
     /// then nothing is accepted for a moment, instead of failing in a loop.
     fn accept_with_reserve(&mut self, index: usize) {
         self.report.shell.accept_errors += 1;
-        self.warn_of_shortage("no descriptor or memory for a miner's connection");
+        self.warn(Trouble::NoDescriptor);
         self.reserve = None;
         if let Ok(Some(socket)) = listener::accept(&self.listeners[index]) {
             self.turn_away(socket);
@@ -189,7 +189,7 @@ impl<P: Stage> Shard<P> {
     fn welcome(&mut self, socket: OwnedFd) {
         let max = self.plan.connections_max.min(CONNECTIONS_PER_SHARD_MAX);
         if self.links.len() >= max {
-            self.warn_of_shortage("this shard holds as many miners as it may");
+            self.warn(Trouble::Full);
             return self.turn_away(socket);
         }
         self.report.shell.accepted += 1;
@@ -211,10 +211,11 @@ impl<P: Stage> Shard<P> {
     }
 
     /// Somebody should know, and a farm that storms the proxy should not fill the log.
-    pub(super) fn warn_of_shortage(&mut self, what: &str) {
-        if self.warned.is_none_or(|warned| self.now - warned >= WARN_AGAIN_US) {
-            self.warned = Some(self.now);
-            tracing::warn!(shard = self.report.shard, connections = self.links.len(), "{what}");
+    pub(super) fn warn(&mut self, trouble: Trouble) {
+        let warned = &mut self.warned[trouble as usize];
+        if warned.is_none_or(|warned| self.now - warned >= WARN_AGAIN_US) {
+            *warned = Some(self.now);
+            tracing::warn!(shard = self.report.shard, connections = self.links.len(), "{}", trouble.told());
         }
     }
 
