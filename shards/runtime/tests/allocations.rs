@@ -34,7 +34,8 @@ static ALLOCATOR: Counting = Counting;
 
 const GREETING: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n\
     {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"own.rig\",\"x\"]}\n";
-const GREETED: &[u8] = b"{\"id\":1,\"result\":[[],\"aabbccdd\",4],\"error\":null}\n{\"id\":2,\"result\":true,\"error\":null}\n";
+const GREETED: &[u8] =
+    b"{\"id\":1,\"result\":[[],\"aabbccdd\",4],\"error\":null}\n{\"id\":2,\"result\":true,\"error\":null}\n";
 const SHARE: &[u8] =
     b"{\"id\":7,\"method\":\"mining.submit\",\"params\":[\"own.rig\",\"6a\",\"00000001\",\"504e86ed\",\"b2957c02\"]}\n";
 const ANSWER: &[u8] = b"{\"id\":7,\"result\":true,\"error\":null}\n";

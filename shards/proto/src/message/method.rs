@@ -73,7 +73,11 @@ impl Method {
             "client.reconnect" | "mining.reconnect" => Method::Reconnect,
             "client.show_message" => Method::ShowMessage,
             "client.get_version" => Method::GetVersion,
+            // ckpool takes any name with such a beginning for the method itself: the account must be replaced in these too.
             _ if name.starts_with("mining.auth") => Method::Authorize,
+            _ if name.starts_with("mining.submit") => Method::Submit,
+            _ if name.starts_with("mining.subscribe") => Method::Subscribe,
+            _ if name.starts_with("mining.configure") => Method::Configure,
             _ if name.starts_with("mining.suggest") => Method::SuggestDifficulty,
             _ if name.starts_with("mining.get_transactions") => Method::GetTransactions,
             _ => Method::Unknown,
