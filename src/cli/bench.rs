@@ -69,7 +69,7 @@ pub(super) enum Kind {
     Idle,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     let usable = number.is_finite() && number > 0.0 && number <= 1e7;
     if usable { Ok(number) } else { Err("must be above 0 and at most 10000000".to_owned()) }
@@ -81,6 +81,16 @@ impl Arguments {
             (false, _) => self.load.clone(),
             (true, Some(_)) => vec![Kind::Open],
             (true, None) => vec![Kind::Open, Kind::Closed, Kind::Deep, Kind::Storm, Kind::Idle],
+        }
+    }
+
+    /// Miners that are to be there when the measured phase begins.
+    fn asked(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Open | Kind::Closed => u64::from(self.connections),
+            Kind::Deep => u64::from(self.connections).min(DEEP_MINERS as u64),
+            Kind::Idle => u64::from(self.idle),
+            Kind::Storm => 0,
         }
     }
 

@@ -125,7 +125,13 @@ impl Running {
         let output = BufReader::new(process.stdout.take().context("the child has no output")?);
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let mut running = Running { process, input, output, address: unknown };
-        running.address = running.line::<Ready>().with_context(|| format!("starting {arguments:?}"))?.address;
+        running.address = running
+            .line::<Ready>()
+            .with_context(|| {
+                // Arguments may hold a password: only which child it is may be told.
+                format!("starting the {} of the bench", arguments.first().map_or("child", String::as_str))
+            })?
+            .address;
         Ok(running)
     }
 

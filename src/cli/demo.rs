@@ -19,6 +19,8 @@ use std::time::Duration;
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Shares in a thousand that the embedded pool rejects, so that rejects are seen too.
 const REJECT_PERMILLE: u32 = 10;
+/// Descriptors besides those of miners and their links, twice what the proxy keeps back.
+const OPEN_FILES_RESERVED: u64 = 512;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
     miners: u16,
     /// Shares a second of all miners together
-    #[arg(long, default_value_t = 25.0)]
+    #[arg(long, default_value_t = 25.0, value_parser = super::bench::rate)]
     rate: f64,
     /// End after this many seconds, not at Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -35,9 +37,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(overrides: &Overrides, arguments: &Arguments) -> Result<(), Failure> {
-    if !(arguments.rate.is_finite() && (0.0..=1e6).contains(&arguments.rate)) {
-        return Err(anyhow::anyhow!("--rate {}: must be a number from 0 to 1000000", arguments.rate).into());
-    }
+    check_open_files(arguments.miners)?;
     let pool_config = PoolConfig {
         reject_permille: REJECT_PERMILLE,
         notify_interval: Duration::from_secs(10),
@@ -47,9 +47,8 @@ pub(super) fn execute(overrides: &Overrides, arguments: &Arguments) -> Result<()
     let pool = PoolHandle::start(pool_config).context("cannot start the embedded pool")?;
     let config = configure(overrides, pool.addr())?;
     let log = logging::init(config.logging.level, config.logging.format, config.logging.file.as_deref())?;
-    let signals = CaughtSignals::catch()?;
     let proxy = Proxy::start(&config, log.dropped_lines())?;
-    proxy.stop_on(signals)?;
+    proxy.stop_on(CaughtSignals::catch()?)?;
     let target = loopback_of(proxy.addresses())?;
     greet(&proxy, &pool, arguments)?;
     let swarm = Swarm::start(target, arguments)?;
@@ -69,6 +68,20 @@ pub(super) fn execute(overrides: &Overrides, arguments: &Arguments) -> Result<()
         shares.forwarded,
         miners.map_or(0, |miners| miners.shares.accepted + miners.shares.rejected),
     ))?;
+    Ok(())
+}
+
+/// Miners, proxy and pool live in one process here, with four descriptors a miner.
+fn check_open_files(miners: u16) -> anyhow::Result<()> {
+    use rustix::process::{Resource, getrlimit};
+    // The soft limit is raised to the hard one by the preflight.
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let need = OPEN_FILES_RESERVED + 4 * u64::from(miners);
+    anyhow::ensure!(
+        limit >= need,
+        "{miners} miners, their proxy and their pool need {need} open files and the limit is {limit}\n  fix: fewer --miners, or \
+         `ulimit -n {need}`"
+    );
     Ok(())
 }
 
@@ -115,13 +128,11 @@ struct Swarm {
 
 impl Swarm {
     fn start(target: SocketAddr, arguments: &Arguments) -> std::io::Result<Swarm> {
-        let load =
-            if arguments.rate > 0.0 { Load::OpenLoop { per_second: arguments.rate } } else { Load::Idle };
         let config = SwarmConfig {
             target,
             connections: usize::from(arguments.miners),
             ramp: SECOND,
-            load,
+            load: Load::OpenLoop { per_second: arguments.rate },
             duration: FOR_EVER,
             user_prefix: "demo".to_owned(),
             quirks: Quirks { mixed: true, reconnect: true, ..Quirks::default() },

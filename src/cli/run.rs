@@ -13,9 +13,9 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let signals = CaughtSignals::catch()?;
+    // Until here a signal ends the process at once: a start that waits for a name server must be stoppable.
     let proxy = Proxy::start(&config, log.dropped_lines())?;
-    proxy.stop_on(signals)?;
+    proxy.stop_on(CaughtSignals::catch()?)?;
     proxy.run()?;
     Ok(())
 }

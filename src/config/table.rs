@@ -47,8 +47,9 @@ pub(super) static SERVER_MAX_CONNECTIONS: Key<Whole> = Key::new(
     "server.max_connections",
     Whole { min: 0, max: 10_000_000 },
     0,
-    "Most miners connected at one time, over all shards; more are refused. 0 means as many as the limit \
-     of open files allows (a miner needs two: its own connection and the one to the pool).",
+    "Most miners connected at one time; more are refused. It is shared out over the shards, each of which \
+     takes up to an eighth more than its part, since the kernel does not spread miners evenly. 0 means as \
+     many as the limit of open files allows (a miner needs two), at most 30000 on a shard.",
 );
 
 pub(super) static SERVER_DRAIN_TIMEOUT: Key<Time> = Key::new(

@@ -4,6 +4,7 @@ use crate::config::{Config, Host};
 use crate::logging::TraceLog;
 use loka_proto::middleware::RateLimit;
 use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, UserRule};
+use loka_runtime::limits::CONNECTIONS_PER_SHARD_MAX;
 use loka_runtime::preflight::Preflight;
 use loka_runtime::{ShardPlan, address_of};
 use std::net::SocketAddr;
@@ -22,17 +23,19 @@ pub fn standard_pipeline(config: &Config) -> StandardPipeline {
 /// What each of `shards` shards does.
 pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, host: Preflight) -> ShardPlan {
     let wanted = config.server.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
-    if wanted != u64::MAX && wanted > host.connections_max {
+    let of_shard = CONNECTIONS_PER_SHARD_MAX as u64;
+    let possible = host.connections_max.min(of_shard * shards as u64);
+    if wanted != u64::MAX && wanted > possible {
         tracing::warn!(
             wanted,
-            possible = host.connections_max,
-            "server.max_connections is more than the open files allow (two per miner)"
+            possible,
+            "server.max_connections is more than the open files and shards allow"
         );
     }
     // The kernel spreads miners by a hash, not evenly: each shard may hold somewhat more than its part of the limit.
-    let even = wanted.min(host.connections_max).div_ceil(shards as u64);
-    let slack = if shards > 1 { even / 8 + 16 } else { 0 };
-    let connections = (even + slack).min(host.connections_max / shards as u64).min(wanted);
+    let even = wanted.min(possible).div_ceil(shards as u64);
+    let slack = if shards > 1 { even / 8 } else { 0 };
+    let connections = (even + slack).min(host.connections_max / shards as u64).min(wanted).min(of_shard);
     ShardPlan {
         pool_addresses: pool.to_vec(),
         policy: policy(config),

@@ -181,3 +181,52 @@ fn a_reader_that_leaves_is_no_error() {
     assert!(output.status.success());
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_demo_mines_and_ends_with_equal_ledgers() {
+    let metrics = format!("metrics.prometheus_port={}", free_port());
+    let arguments =
+        ["demo", "--listen", &free_listen(), "--set", &metrics, "--miners", "5", "--seconds", "3"];
+    let output = finish(program().args(arguments));
+    expect(&output, 0, &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let ended = text.lines().last().unwrap();
+    let numbers: Vec<u64> =
+        ended.split_whitespace().filter_map(|word| word.trim_end_matches([',', ';']).parse().ok()).collect();
+    assert!(ended.starts_with("ended:") && numbers.len() == 4, "{text}");
+    assert!(numbers[0] > 0 && numbers[1] == 0 && numbers[0] == numbers[2], "{text}");
+}
+
+#[test]
+fn a_demo_of_more_miners_than_files_is_refused() {
+    let output = finish(support::limited("-n 1024").args(["demo", "--miners", "500"]));
+    expect(&output, FAILED, &["500 miners", "open files", "fix:"]);
+}
+
+#[test]
+fn the_bench_measures_direct_and_through_the_proxy() {
+    let arguments =
+        ["bench", "--load", "open", "--connections", "20", "--rate", "200", "--seconds", "1", "--json"];
+    let output = finish(program().args(arguments));
+    expect(&output, 0, &[]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = told["measured"].as_array().unwrap();
+    let paths: Vec<_> = measured.iter().map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["direct", "proxy"]);
+    for row in measured {
+        assert_eq!(
+            (&row["swarm"]["ready"], &row["swarm"]["shares"]["lost"]),
+            (&20.into(), &0.into()),
+            "{row}"
+        );
+        assert!(row["swarm"]["shares"]["accepted"].as_u64().unwrap() >= 190, "{row}");
+    }
+    assert!(measured[1]["proxy"]["cpu_us_each"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_bench_whose_miners_were_not_there_fails() {
+    let arguments = ["bench", "--load", "open", "--connections", "500", "--seconds", "1"];
+    let output = finish(support::limited("-n 256").args(arguments));
+    expect(&output, FAILED, &["of 500 miners were there", "ulimit -n"]);
+}

@@ -28,7 +28,7 @@ pub const JOBS_MAX: usize = 16;
 pub const WORKERS_MAX: usize = 32;
 /// Messages of one miner that may be refused as malformed before its link is closed.
 pub const PROTOCOL_ERRORS_MAX: u32 = 32;
-/// Messages of one miner in a row that may be refused for their rate before its link is closed.
+/// Messages of one miner that may be refused for their rate, less what it makes up for, before its link is closed.
 pub const RATE_LIMITED_MAX: u32 = 1024;
 /// Bytes that handling one read may produce for one side.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;

@@ -18,6 +18,8 @@ pub(super) struct Measured {
     pub(super) kind: Kind,
     /// What was loaded: `direct`, `proxy` or the target's address.
     pub(super) path: String,
+    /// Miners that were to be there when the measured phase began; zero for a storm.
+    pub(super) asked: u64,
     pub(super) swarm: SwarmReport,
     /// What the proxy used for it, where it is ours.
     pub(super) proxy: Option<Used>,
@@ -42,17 +44,29 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// The first thing that must not happen: a share lost, answered twice, or answered to the wrong one.
+    /// The first thing that makes the figures worthless: a share lost, answered twice, or answered to the wrong one; or
+    /// miners that were not there.
     pub(super) fn first_problem(&self) -> Option<String> {
-        self.measured.iter().find_map(|measured| {
-            let shares = &measured.swarm.shares;
-            let wrong = shares.lost + shares.duplicate_answers + shares.mismatched;
-            (wrong > 0).then(|| {
-                format!(
-                    "{:?} over {}: {} shares lost, {} answered twice, {} answers to nothing",
-                    measured.kind, measured.path, shares.lost, shares.duplicate_answers, shares.mismatched
-                )
-            })
+        self.measured.iter().find_map(Measured::problem)
+    }
+}
+
+impl Measured {
+    fn problem(&self) -> Option<String> {
+        let Measured { kind, path, asked, swarm, .. } = self;
+        let shares = &swarm.shares;
+        if shares.lost + shares.duplicate_answers + shares.mismatched > 0 {
+            return Some(format!(
+                "{kind:?} over {path}: {} shares lost, {} answered twice, {} answers to nothing",
+                shares.lost, shares.duplicate_answers, shares.mismatched
+            ));
+        }
+        (swarm.ready < *asked).then(|| {
+            let cause = swarm.first_error.as_deref().unwrap_or("connections were closed or not answered");
+            format!(
+                "{kind:?} over {path}: {} of {asked} miners were there: {cause}\n  fix: `ulimit -n` for thousands of miners",
+                swarm.ready
+            )
         })
     }
 }
@@ -72,7 +86,13 @@ impl<'a> Bench<'a> {
         let mut measured = Vec::new();
         for kind in self.arguments.kinds() {
             let swarm = self.load(kind, target, &target.to_string())?;
-            measured.push(Measured { kind, path: target.to_string(), swarm, proxy: None });
+            measured.push(Measured {
+                kind,
+                path: target.to_string(),
+                asked: self.arguments.asked(kind),
+                swarm,
+                proxy: None,
+            });
         }
         Ok(Outcome { version: env!("CARGO_PKG_VERSION"), shards: None, measured })
     }
@@ -85,7 +105,13 @@ impl<'a> Bench<'a> {
             let pool = Running::start(&["pool".to_owned(), name_of(shape)])?;
             if kind != Kind::Idle {
                 let swarm = self.load(kind, pool.address, "direct")?;
-                measured.push(Measured { kind, path: "direct".to_owned(), swarm, proxy: None });
+                measured.push(Measured {
+                    kind,
+                    path: "direct".to_owned(),
+                    asked: self.arguments.asked(kind),
+                    swarm,
+                    proxy: None,
+                });
             }
             measured.push(self.through_proxy(kind, pool.address)?);
         }
@@ -106,11 +132,17 @@ impl<'a> Bench<'a> {
             arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
         }
         let mut proxy = Running::start(&arguments)?;
-        let mut watch = Watch { before: proxy.usage()?, settled: None, last: None };
+        let mut watch = Watch { before: proxy.usage()?, first: None, last: None };
         let address = proxy.address;
-        let swarm = self.load_and(kind, address, "proxy", |phase| watch.look(&mut proxy, phase))?;
+        let swarm = self.load_and(kind, address, "proxy", |progress| watch.look(&mut proxy, progress))?;
         let used = watch.used(&mut proxy, kind, &swarm)?;
-        Ok(Measured { kind, path: "proxy".to_owned(), swarm, proxy: Some(used) })
+        Ok(Measured {
+            kind,
+            path: "proxy".to_owned(),
+            asked: self.arguments.asked(kind),
+            swarm,
+            proxy: Some(used),
+        })
     }
 
     fn load(&self, kind: Kind, target: SocketAddr, path: &str) -> Result<SwarmReport, Failure> {
@@ -122,13 +154,13 @@ impl<'a> Bench<'a> {
         kind: Kind,
         target: SocketAddr,
         path: &str,
-        mut look: impl FnMut(Phase),
+        mut look: impl FnMut(&Progress),
     ) -> Result<SwarmReport, Failure> {
         let config = self.arguments.swarm(kind, target);
         let bar = bar(kind, path, self.arguments.json);
         let report = loka_rig::run(&config, &AtomicBool::new(false), &mut |progress| {
             show(&bar, progress, config.duration);
-            look(progress.phase);
+            look(progress);
         });
         bar.finish_and_clear();
         Ok(report?)
@@ -139,37 +171,48 @@ fn name_of(shape: Shape) -> String {
     shape.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
+/// What the proxy used, and what had been answered, at one moment of a run.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    usage: Usage,
+    answered: u64,
+}
+
 /// What the proxy used at the marks of a run.
 struct Watch {
     before: Usage,
-    /// At the first look in the measured phase.
-    settled: Option<Usage>,
+    /// At the first look in the measured phase: the ramp is not charged to the shares.
+    first: Option<Mark>,
     /// At the last look in it, while the miners are still connected.
-    last: Option<Usage>,
+    last: Option<Mark>,
 }
 
 impl Watch {
-    fn look(&mut self, proxy: &mut Running, phase: Phase) {
-        if phase == Phase::Measure {
+    fn look(&mut self, proxy: &mut Running, progress: &Progress) {
+        if progress.phase == Phase::Measure {
+            let answered = progress.shares.accepted + progress.shares.rejected;
             // A child that is gone shows in the run itself.
-            self.last = proxy.usage().ok();
-            self.settled = self.settled.or(self.last);
+            self.last = proxy.usage().ok().map(|usage| Mark { usage, answered }).or(self.last);
+            self.first = self.first.or(self.last);
         }
     }
 
     fn used(self, proxy: &mut Running, kind: Kind, swarm: &SwarmReport) -> anyhow::Result<Used> {
         let cpu_seconds = proxy.usage()?.cpu_seconds - self.before.cpu_seconds;
-        let each = match kind {
-            Kind::Open | Kind::Closed | Kind::Deep => swarm.shares.accepted + swarm.shares.rejected,
-            Kind::Storm => swarm.handshakes,
-            Kind::Idle => 0,
-        };
-        let grown = self.last.filter(|_| kind == Kind::Idle && swarm.ready > 0).map(|last| {
-            let bytes = last.resident_bytes.saturating_sub(self.before.resident_bytes);
-            ratio(bytes, swarm.ready)
+        let measured = self.first.zip(self.last).map(|(first, last)| {
+            (last.usage.cpu_seconds - first.usage.cpu_seconds, last.answered - first.answered)
         });
-        let cpu_us_each = (each > 0).then(|| cpu_seconds * 1e6 / ratio(each, 1));
-        Ok(Used { cpu_seconds, cpu_us_each, bytes_per_miner: grown })
+        let charged = match kind {
+            Kind::Open | Kind::Closed | Kind::Deep => measured,
+            Kind::Storm => Some((cpu_seconds, swarm.handshakes)),
+            Kind::Idle => None,
+        };
+        let cpu_us_each = charged.filter(|(_, each)| *each > 0).map(|(cpu, each)| cpu * 1e6 / ratio(each, 1));
+        let idle = self.last.filter(|_| kind == Kind::Idle && swarm.ready > 0);
+        let bytes_per_miner = idle.map(|last| {
+            ratio(last.usage.resident_bytes.saturating_sub(self.before.resident_bytes), swarm.ready)
+        });
+        Ok(Used { cpu_seconds, cpu_us_each, bytes_per_miner })
     }
 }
 

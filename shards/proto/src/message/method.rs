@@ -51,9 +51,13 @@ labels! {
 }
 
 impl Method {
-    /// Reads a method's name. Pools match some of them by their beginning, and so does this.
+    /// Reads a method's name. ckpool and cgminer match names by their beginning and without regard to case, so this does
+    /// too: what the other side takes for a method must pass here as that method.
     #[must_use]
     pub fn of(name: &str) -> Method {
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Method::of(&name.to_ascii_lowercase());
+        }
         match name {
             "mining.submit" => Method::Submit,
             "mining.notify" => Method::Notify,
@@ -73,11 +77,16 @@ impl Method {
             "client.reconnect" | "mining.reconnect" => Method::Reconnect,
             "client.show_message" => Method::ShowMessage,
             "client.get_version" => Method::GetVersion,
-            // ckpool takes any name with such a beginning for the method itself: the account must be replaced in these too.
             _ if name.starts_with("mining.auth") => Method::Authorize,
             _ if name.starts_with("mining.submit") => Method::Submit,
             _ if name.starts_with("mining.subscribe") => Method::Subscribe,
             _ if name.starts_with("mining.configure") => Method::Configure,
+            _ if name.starts_with("mining.notify") => Method::Notify,
+            _ if name.starts_with("mining.set_difficulty") => Method::SetDifficulty,
+            _ if name.starts_with("mining.set_extranonce") => Method::SetExtranonce,
+            _ if name.starts_with("mining.set_version_mask") => Method::SetVersionMask,
+            _ if name.starts_with("client.reconnect") => Method::Reconnect,
+            _ if name.starts_with("mining.reconnect") => Method::Reconnect,
             _ if name.starts_with("mining.suggest") => Method::SuggestDifficulty,
             _ if name.starts_with("mining.get_transactions") => Method::GetTransactions,
             _ => Method::Unknown,

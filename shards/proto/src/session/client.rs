@@ -67,7 +67,7 @@ pub struct Client {
     pub extranonce_asked: bool,
     /// Malformed messages so far.
     pub errors: u32,
-    /// Messages in a row that were refused for their rate.
+    /// Messages refused for their rate, less those that it has made up for by keeping to it.
     pub rate_limited: u32,
     /// For the rate-limit stage.
     pub bucket: Bucket,

@@ -103,6 +103,10 @@ impl Session {
         let Some(request) = self.pending.take(envelope.id_raw()) else {
             return filter(cx, Filtered::Orphan);
         };
+        if !self.is_subscribed {
+            // The pool has done its part of the handshake; the next is the miner's.
+            self.greeting_since = cx.now;
+        }
         let granted = envelope.result.is_some_and(|result| result.kind() == JsonKind::Bool(true));
         match request.asked {
             Asked::Own => return,
@@ -150,9 +154,8 @@ impl Session {
                 return self.end(cx, End::BadSubscribeResult);
             };
             self.client.mining.subscribed(&subscribed);
-            self.is_subscribed = true;
         }
-        self.greeting_since = cx.now;
+        self.is_subscribed |= result.is_some();
         write_answer(cx, envelope, request);
         cx.out.to_miner.append(&mut self.early);
         self.early = Vec::new();

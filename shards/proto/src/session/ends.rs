@@ -7,7 +7,7 @@ use crate::message::{Asked as Extensions, Method};
 use crate::middleware::Stage;
 use crate::stats::Direction;
 use crate::tick::Tick;
-use crate::wire::write;
+use crate::wire::{Carry, write};
 
 impl Session {
     /// The pool connection is open; it took `took_us` to open it.
@@ -18,6 +18,7 @@ impl Session {
         cx.stats.connected(took_us);
         self.phase = Phase::Up;
         self.greeting_since = cx.now;
+        self.pending.restart_greetings(cx.now);
         cx.out.to_pool.append(&mut self.held);
         self.held = Vec::new();
     }
@@ -62,6 +63,8 @@ impl Session {
         match self.phase {
             Phase::Greeting | Phase::Dialing => self.end(cx, end),
             Phase::Up => {
+                // Nothing more comes from the miner, so its unfinished line never will be one.
+                self.miner_lines = Carry::default();
                 self.phase = Phase::Finishing { end, until };
                 self.finish_if_answered(cx);
             }
@@ -82,10 +85,13 @@ impl Session {
         let asked = |oldest: Option<Tick>, us: u64| oldest.map_or(Tick::NEVER, |at| at + us);
         let mut due = (self.last_message + policy.idle_us)
             .min(half_line(self.miner_lines.since()))
-            .min(half_line(self.pool_lines.since()))
-            .min(asked(self.pending.oldest(), ANSWER_US))
-            .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
-            .min(asked(self.subscribe_awaited(), SUBSCRIBE_ANSWER_US));
+            .min(half_line(self.pool_lines.since()));
+        if self.phase != Phase::Dialing {
+            due = due
+                .min(asked(self.pending.oldest(), ANSWER_US))
+                .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
+                .min(asked(self.subscribe_awaited(), SUBSCRIBE_ANSWER_US));
+        }
         if self.waits_for_greeting() {
             due = due.min(self.greeting_since + policy.handshake_us);
         }
@@ -97,8 +103,10 @@ impl Session {
 
     /// Does what has become due. Calling it early does no harm.
     pub fn handle_timeout<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
-        self.answer_configure(cx);
-        self.forget_unanswered(cx);
+        if self.phase != Phase::Dialing {
+            self.answer_configure(cx);
+            self.forget_unanswered(cx);
+        }
         if let Some(end) = self.overdue(cx) {
             self.end(cx, end);
         }
@@ -112,10 +120,11 @@ impl Session {
         self.pending.oldest_subscribe()
     }
 
-    /// Whether the next step of the handshake is the miner's. While its pool link is being opened, or its subscription
-    /// is not answered, others are late.
+    /// Whether the next step of the handshake is the miner's. While its pool link is being opened, or the pool has
+    /// something of its handshake to answer, others are late; a miner that is subscribed has no more to wait for.
     fn waits_for_greeting(&self) -> bool {
-        !self.client.has_greeted() && self.phase != Phase::Dialing && self.subscribe_awaited().is_none()
+        let waits_itself = self.phase == Phase::Dialing || !self.is_subscribed && self.pending.has_greeting();
+        !self.client.has_greeted() && !waits_itself
     }
 
     fn overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<End> {
@@ -132,7 +141,8 @@ impl Session {
         if half_line(self.miner_lines.since()) || half_line(self.pool_lines.since()) {
             return Some(End::HalfLine);
         }
-        if self.subscribe_awaited().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
+        let is_dialing = self.phase == Phase::Dialing;
+        if !is_dialing && self.subscribe_awaited().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
             return Some(End::PoolSilent);
         }
         passed(self.last_message, cx.policy.idle_us).then_some(End::Idle)

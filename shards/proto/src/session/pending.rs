@@ -35,13 +35,13 @@ pub(crate) struct Request {
 pub(crate) struct Pending {
     requests: VecDeque<Request>,
     submits: usize,
-    /// Subscribes and configures: mostly none, which spares a search per message.
+    /// Requests of the handshake: mostly none, which spares a search per message.
     greetings: usize,
 }
 
 impl Asked {
     fn is_greeting(&self) -> bool {
-        matches!(self, Asked::Subscribe | Asked::Configure(_))
+        matches!(self, Asked::Subscribe | Asked::Configure(_) | Asked::Authorize(_))
     }
 }
 
@@ -64,6 +64,18 @@ impl Pending {
         self.submits += usize::from(matches!(asked, Asked::Submit { .. }));
         self.greetings += usize::from(asked.is_greeting());
         self.requests.push_back(Request { id, at, asked });
+    }
+
+    /// Counts the age of the handshake's requests from `now` on: the pool can only answer once its link is up.
+    pub(crate) fn restart_greetings(&mut self, now: Tick) {
+        for request in self.requests.iter_mut().filter(|request| request.asked.is_greeting()) {
+            request.at = now;
+        }
+    }
+
+    /// Whether the miner waits for an answer of its handshake.
+    pub(crate) fn has_greeting(&self) -> bool {
+        self.greetings > 0
     }
 
     /// Takes the oldest request that the answer with this id is for.

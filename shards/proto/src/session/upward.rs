@@ -10,6 +10,9 @@ use crate::middleware::{Flow, Request, Stage};
 use crate::stats::Direction;
 use crate::wire::{Envelope, Parser, write};
 
+/// Refusals for the rate that one message within it makes up for.
+const FORGIVEN_PER_PASS: u32 = 8;
+
 impl Session {
     /// Takes bytes that the miner sent.
     pub fn handle_miner_bytes<P: Stage>(&mut self, cx: &mut Cx<'_, P>, parser: &mut Parser, bytes: &[u8]) {
@@ -68,7 +71,8 @@ impl Session {
         pipeline.on_outcome(&mut stage, &self.client, &request, flow);
         match flow {
             Flow::Pass => {
-                self.client.rate_limited = 0;
+                // One in a while passes even in a flood; only a miner that keeps near its rate works the count off.
+                self.client.rate_limited = self.client.rate_limited.saturating_sub(FORGIVEN_PER_PASS);
                 self.relay_up(cx, &request);
             }
             Flow::Reject(reject) => self.refuse(cx, method, envelope.id_raw(), reject),
