@@ -28,6 +28,8 @@ use tokio::sync::watch;
 const POLL_MAX: Duration = Duration::from_millis(250);
 /// The shortest time between two looks: a wrong interval must not make a thread spin.
 const POLL_MIN: Duration = Duration::from_millis(10);
+/// The shortest time that rates are means over: reports come in lumps of half a second.
+const RATES_OVER_MIN: Duration = Duration::from_secs(5);
 /// Wake-ups that may wait: one is enough, what is wanted stands in the flag.
 const WAKES_MAX: usize = 1;
 
@@ -51,7 +53,8 @@ pub struct Aggregator;
 impl Aggregator {
     /// Starts collecting from `ends` on a thread named `aggregator`. `ends[n]` is the end of shard `n`; nobody else may
     /// collect from it. Boxes are collected and a snapshot is published every `interval`, but at least four times a
-    /// second; rates are means over `interval`.
+    /// second; rates are means over `interval`, or five seconds if
+    /// that is shorter.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -66,7 +69,7 @@ impl Aggregator {
                 end.collect(&mut *merge);
             }
         };
-        start(Box::new(collect), shards, facts, interval)
+        start(Box::new(collect), shards, facts, interval.max(RATES_OVER_MIN))
     }
 }
 

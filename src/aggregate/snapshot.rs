@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub rates: Rates,
     /// What the process uses; read once an interval.
     pub process: ProcessFigures,
+    /// Whether the newest outcome of opening a pool connection was a failure.
+    pub last_dial_failed: bool,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -88,7 +90,7 @@ pub enum PoolState {
     Idle,
     /// Connections are open.
     Up,
-    /// Attempts failed in the last interval, none succeeded, and no connection is open.
+    /// The last attempts failed and no connection is open.
     Unreachable,
 }
 
@@ -175,6 +177,7 @@ impl Snapshot {
             shards: shards.collect(),
             rates: rates.clone(),
             process,
+            last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }
@@ -226,7 +229,7 @@ impl Snapshot {
     pub fn pool(&self) -> PoolState {
         if self.shell(|shell| shell.pool_links) > 0 {
             PoolState::Up
-        } else if self.rates.dials_failed > 0 && self.rates.dials_done == 0 {
+        } else if self.last_dial_failed {
             PoolState::Unreachable
         } else {
             PoolState::Idle

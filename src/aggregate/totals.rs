@@ -11,6 +11,9 @@ pub struct Totals {
     pub stats: Stats,
     /// What each shard counted, by its number.
     pub shards: Vec<ShardTotals>,
+    /// Whether the newest outcome of opening a pool connection was a failure. A report that holds both counts as a
+    /// success: the pool can be reached.
+    pub last_dial_failed: bool,
 }
 
 /// What one shard counted since the start.
@@ -29,12 +32,21 @@ pub struct ShardTotals {
 impl Totals {
     /// Nothing yet, for so many shards.
     pub fn new(shards: usize) -> Self {
-        Self { stats: Stats::default(), shards: vec![ShardTotals::default(); shards] }
+        Self {
+            stats: Stats::default(),
+            shards: vec![ShardTotals::default(); shards],
+            last_dial_failed: false,
+        }
     }
 
     /// Adds a report that was collected at `now`.
     pub fn add(&mut self, report: &Report, now: Instant) {
         self.stats.merge(&report.stats);
+        if !report.stats.connect_us.is_empty() {
+            self.last_dial_failed = false;
+        } else if report.shell.dial_failures > 0 {
+            self.last_dial_failed = true;
+        }
         debug_assert!(report.shard < self.shards.len(), "ends are in the order of the shards");
         if let Some(shard) = self.shards.get_mut(report.shard) {
             shard.shell = sum(&shard.shell, &report.shell);

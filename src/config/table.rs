@@ -199,7 +199,7 @@ pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "metrics.collection_interval",
     Time { min: Duration::from_millis(100), max: HOUR },
     SECOND,
-    "How often rates and process figures are renewed, which are means over this time. Counters are collected at least four times a second.",
+    "How often rates and process figures are renewed, which are means over this time, or 5 s if that is longer. Counters are collected at least four times a second.",
 );
 
 pub(super) static LOGGING_LEVEL: Key<Choice<LogLevel>> = Key::new(

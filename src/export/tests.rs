@@ -207,7 +207,7 @@ fn health_tells_the_state() {
     let mut cut_off = Snapshot::clone(&now);
     cut_off.shards[0].shell.pool_links = 0;
     assert_eq!(Health::of(&cut_off).services.pool, "idle");
-    (cut_off.rates.dials_failed, cut_off.rates.dials_done) = (4, 0);
+    cut_off.last_dial_failed = true;
     assert_eq!((status(&cut_off), Health::of(&cut_off).services.pool), ("degraded", "unreachable"));
     handle.set_draining();
     assert_eq!(status(&wait_for(handle.snapshots(), |now| now.draining)), "draining");
