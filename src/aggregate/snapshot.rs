@@ -76,10 +76,6 @@ pub struct Rates {
     pub connects: f64,
     /// Percent of one CPU that the process used; two busy CPUs are 200.
     pub cpu_percent: f64,
-    /// Pool connections that were opened in the interval, a count.
-    pub dials_done: u64,
-    /// Attempts to open one that failed in the interval, a count.
-    pub dials_failed: u64,
     busy: Vec<f64>,
 }
 
@@ -101,8 +97,6 @@ pub(super) struct Mark {
     accepted_shares: u64,
     messages: u64,
     connects: u64,
-    dials: u64,
-    dial_failures: u64,
     cpu_seconds: f64,
     busy_us: Vec<u64>,
 }
@@ -114,8 +108,6 @@ impl Mark {
             accepted_shares: totals.stats.counts.shares.accepted,
             messages: received(&totals.stats),
             connects: totals.shell(|shell| shell.accepted),
-            dials: totals.stats.connect_us.len(),
-            dial_failures: totals.shell(|shell| shell.dial_failures),
             cpu_seconds: process.cpu_seconds,
             busy_us: totals.shards.iter().map(|shard| shard.shell.busy_us).collect(),
         }
@@ -140,8 +132,6 @@ impl Rates {
             messages: per_second(before.messages, after.messages),
             connects: per_second(before.connects, after.connects),
             cpu_percent: (after.cpu_seconds - before.cpu_seconds).max(0.0) / seconds * 100.0,
-            dials_done: after.dials.saturating_sub(before.dials),
-            dials_failed: after.dial_failures.saturating_sub(before.dial_failures),
             // Reports come a little earlier or later than the interval ends: more than all of it means all of it.
             busy: busy.map(|(before, after)| (per_second(*before, *after) / 1e6).min(1.0)).collect(),
         }

@@ -123,7 +123,10 @@ fn rates_are_means_over_the_interval() {
     state.tick(begin + Duration::from_secs(2), false);
     let rates = &reader.latest().rates;
     assert_eq!((rates.window_seconds, rates.accepted_shares, rates.messages), (2.0, 1.0, 2.0));
-    assert_eq!((rates.connects, rates.dials_done, rates.dials_failed), (10.0, 2, 0));
+    assert_eq!(rates.connects, 10.0);
+    let (opened, failed) =
+        (reader.latest().stats.connect_us.len(), reader.latest().shell(|shell| shell.dial_failures));
+    assert_eq!((opened, failed), (2, 0));
     assert_eq!(reader.latest().shards[0].busy_ratio, 0.25);
     // Nothing happens for an interval.
     state.tick(begin + Duration::from_secs(3), false);
