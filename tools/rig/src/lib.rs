@@ -3,6 +3,7 @@
 //!
 //! The crate refuses to use the proxy's own parser: a fault in it must not be able to hide itself.
 
+mod job_clock;
 mod miner;
 mod net;
 mod pool;
@@ -10,6 +11,7 @@ mod seed;
 mod swarm;
 mod wire;
 
+pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};
 pub use swarm::{

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use mio::Waker;
 
+use crate::JobClock;
 pub use report::PoolReport;
 use server::Server;
 
@@ -54,6 +55,8 @@ pub struct PoolConfig {
     pub misbehaviour: Misbehaviour,
     /// Connections beyond this are closed at once and counted as refused.
     pub connections_max: usize,
+    /// Marked when [`PoolHandle::notify`] begins to send a job.
+    pub job_clock: Option<JobClock>,
 }
 
 impl Default for PoolConfig {
@@ -71,6 +74,7 @@ impl Default for PoolConfig {
             seed: 1,
             misbehaviour: Misbehaviour::None,
             connections_max: 32_000,
+            job_clock: None,
         }
     }
 }

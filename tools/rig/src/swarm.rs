@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::JobClock;
 use engine::Engine;
 pub use ids::IdStyle;
 pub use report::{Percentiles, ShareCounts, SwarmReport};
@@ -52,6 +53,8 @@ pub struct SwarmConfig {
     pub answers_target: Option<u64>,
     /// From connect to first job; a miner that takes longer is given up (or dialled again, see [`Quirks::reconnect`]).
     pub handshake_timeout: Duration,
+    /// The clock of a pool in this process: how long its jobs take to reach miners that are at work.
+    pub job_clock: Option<JobClock>,
 }
 
 impl Default for SwarmConfig {
@@ -71,6 +74,7 @@ impl Default for SwarmConfig {
             settle: Duration::from_secs(5),
             answers_target: None,
             handshake_timeout: Duration::from_secs(15),
+            job_clock: None,
         }
     }
 }

@@ -299,6 +299,9 @@ impl Server {
     /// Makes a job and sends it to all before anything else happens.
     fn notify(&mut self, clean: bool) -> u64 {
         self.world.make_job(clean);
+        if let Some(clock) = &self.world.config.job_clock {
+            clock.mark();
+        }
         self.spreading_from = None;
         self.spread_job(0, self.peers.capacity())
     }

@@ -6,6 +6,7 @@ use super::greeting::Greeted;
 use super::ids::{FIRST_SHARE, IdStyle, InFlight, Match, Pending};
 use super::report::Tally;
 use super::{Quirks, SwarmConfig};
+use crate::JobClock;
 use crate::net::{Inbox, Outbox};
 use crate::seed::mix;
 use crate::wire::{Message, push_hex};
@@ -185,7 +186,7 @@ impl Link {
             return Heard::Nothing;
         };
         if message.method.is_some() {
-            return self.handle_notice(&message, tally);
+            return self.handle_notice(config, &message, tally);
         }
         let id = message.id.map(|id| id.get()).unwrap_or_default();
         match self.habits.ids.read(id) {
@@ -215,7 +216,7 @@ impl Link {
     }
 
     /// Requests and notices of the pool. Ones that a miner may ignore are ignored.
-    fn handle_notice(&mut self, message: &Message<'_>, tally: &mut Tally) -> Heard {
+    fn handle_notice(&mut self, config: &SwarmConfig, message: &Message<'_>, tally: &mut Tally) -> Heard {
         match message.method_name().unwrap_or_default() {
             "mining.notify" => {
                 let params = message.param_list();
@@ -224,6 +225,7 @@ impl Link {
                     return Heard::Nothing;
                 };
                 tally.report.jobs_received += 1;
+                self.time_job(config, tally);
                 self.job = Some(Job { id: id.get().into(), ntime: ntime.get().into() });
                 return self.ready_if_complete();
             }
@@ -245,6 +247,14 @@ impl Link {
             _ => {}
         }
         Heard::Nothing
+    }
+
+    /// The first job of a connection is not timed: the pool did not begin to send it to everybody just now.
+    fn time_job(&self, config: &SwarmConfig, tally: &mut Tally) {
+        let since_ns = config.job_clock.as_ref().and_then(JobClock::since_mark_ns);
+        if let Some(ns) = since_ns.filter(|_| self.stage == Stage::Ready) {
+            tally.job.record_ns(ns);
+        }
     }
 
     fn answer(&mut self, message: &Message<'_>, result: &str) {

@@ -294,6 +294,7 @@ impl Engine<'_> {
         report.handshake_us = tally.handshake.percentiles();
         report.submit_us = tally.submit.percentiles();
         report.send_lag_us = tally.send_lag.percentiles();
+        report.job_us = tally.job.percentiles();
         report
     }
 }

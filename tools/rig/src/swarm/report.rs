@@ -72,6 +72,9 @@ pub struct SwarmReport {
     pub submit_us: Percentiles,
     /// Open loop only: from when a share was due to when it was given to the kernel. The swarm's own part of `submit_us`.
     pub send_lag_us: Percentiles,
+    /// With [`SwarmConfig::job_clock`](super::SwarmConfig): from when the pool began to send a job to everybody to when a
+    /// miner at work had it.
+    pub job_us: Percentiles,
     pub shares: ShareCounts,
     /// Open loop only: shares that were due but not sent, because no miner was ready or all had too many in flight.
     pub not_sent: u64,
@@ -131,6 +134,7 @@ pub(super) struct Tally {
     pub(super) handshake: Times,
     pub(super) submit: Times,
     pub(super) send_lag: Times,
+    pub(super) job: Times,
     pub(super) last_answer_ns: u64,
     pub(super) last_handshake_ns: u64,
 }
@@ -142,6 +146,7 @@ impl Tally {
             handshake: Times::new(),
             submit: Times::new(),
             send_lag: Times::new(),
+            job: Times::new(),
             last_answer_ns: 0,
             last_handshake_ns: 0,
         }

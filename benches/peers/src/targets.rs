@@ -1,0 +1,272 @@
+//! The proxies that are measured: which there are, and how each is started in front of a pool.
+
+use crate::machine;
+use crate::{Arguments, usage};
+use anyhow::{Context, anyhow, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Connections each proxy is set up for.
+const CONNECTIONS_MAX: usize = 20_000;
+/// How long a proxy may take until it listens.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// One kind of proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Nothing between miners and pool
+    Direct,
+    /// This project
+    Loka,
+    /// HAProxy in TCP mode: forwards bytes and parses nothing
+    Haproxy,
+    /// nginx with its stream module: the same
+    Nginx,
+    /// A plain line proxy on Tokio: a stand-in of ours for proxies that are not published
+    Tokio,
+}
+
+/// A proxy that can be measured here.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    program: PathBuf,
+}
+
+/// Those that were asked for; of those that were not, those that are installed.
+pub(crate) fn find(arguments: &Arguments) -> anyhow::Result<Vec<Target>> {
+    let wanted = |kind: Kind| arguments.target.is_empty() || arguments.target.contains(&kind);
+    let mut targets = Vec::new();
+    for kind in Kind::value_variants().iter().copied().filter(|kind| wanted(*kind)) {
+        match program_of(kind, arguments)? {
+            Some(program) => targets.push(Target {
+                kind,
+                name: format!("{kind:?}").to_lowercase(),
+                version: version_of(kind, &program),
+                program,
+            }),
+            None if arguments.target.contains(&kind) => bail!("{kind:?} is not installed"),
+            None => {}
+        }
+    }
+    for (number, program) in arguments.also.iter().enumerate() {
+        targets.push(Target {
+            kind: Kind::Loka,
+            name: format!("loka{}", number + 2),
+            version: program.display().to_string(),
+            program: whole(program)?,
+        });
+    }
+    Ok(targets)
+}
+
+/// All of them, beginning with another one in each round, so that none always runs on a machine that is warm.
+pub(crate) fn in_turn(targets: &[Target], round: u32) -> impl Iterator<Item = &Target> {
+    let from = round as usize % targets.len().max(1);
+    targets.iter().cycle().skip(from).take(targets.len())
+}
+
+fn program_of(kind: Kind, arguments: &Arguments) -> anyhow::Result<Option<PathBuf>> {
+    let installed = |paths: &[&str]| paths.iter().map(PathBuf::from).find(|path| path.is_file());
+    match kind {
+        Kind::Direct => Ok(Some(PathBuf::new())),
+        Kind::Haproxy => Ok(installed(&["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"])),
+        Kind::Nginx => {
+            Ok(installed(&["/usr/sbin/nginx"]).filter(|_| Path::new(NGINX_STREAM_MODULE).is_file()))
+        }
+        Kind::Tokio => Ok(Some(beside_me("tokio-line-proxy")?)),
+        Kind::Loka => match &arguments.loka {
+            Some(program) => whole(program).map(Some),
+            None => build().map(Some),
+        },
+    }
+}
+
+/// A path that still holds in another folder.
+fn whole(program: &Path) -> anyhow::Result<PathBuf> {
+    program.canonicalize().with_context(|| format!("no program at {}", program.display()))
+}
+
+fn beside_me(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    program
+        .is_file()
+        .then_some(program)
+        .with_context(|| format!("{name} is not built: cargo build --release"))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["build", "--release", "-p", "loka-stratum", "-p", "loka-peers", "--bins"];
+    let done = Command::new(cargo).args(arguments).status().context("running cargo")?;
+    if !done.success() {
+        bail!("building loka-stratum failed");
+    }
+    beside_me("loka-stratum")
+}
+
+fn version_of(kind: Kind, program: &Path) -> String {
+    let flag = match kind {
+        Kind::Direct => return "no proxy".to_owned(),
+        Kind::Tokio => return "a stand-in of this project".to_owned(),
+        Kind::Loka => "--version",
+        Kind::Haproxy | Kind::Nginx => "-v",
+    };
+    let output = Command::new(program).arg(flag).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}
+
+/// A running proxy. Ends with this value.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Option<Child>,
+    pub(crate) address: SocketAddr,
+    /// Its configuration, for as long as it runs.
+    _folder: TempDir,
+}
+
+impl Running {
+    /// Starts a proxy pinned to its CPU, in front of `pool`.
+    pub(crate) fn start(target: &Target, arguments: &Arguments, pool: SocketAddr) -> anyhow::Result<Running> {
+        let folder = tempfile::tempdir()?;
+        if target.kind == Kind::Direct {
+            return Ok(Running { child: None, address: pool, _folder: folder });
+        }
+        let address = unused_address()?;
+        let mut command = Command::new(&target.program);
+        match target.kind {
+            Kind::Direct => {}
+            Kind::Loka => loka(&mut command, arguments, address, pool)?,
+            Kind::Haproxy => haproxy(&mut command, folder.path(), address, pool)?,
+            Kind::Nginx => nginx(&mut command, folder.path(), address, pool)?,
+            Kind::Tokio => {
+                command.args([address.to_string(), pool.to_string()]);
+            }
+        }
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        machine::pin(arguments.target_cpu)?;
+        let child = command.spawn();
+        machine::pin(arguments.load_cpu)?;
+        let child = child.with_context(|| format!("starting {}", target.name))?;
+        let mut running = Running { child: Some(child), address, _folder: folder };
+        running.wait_until_it_listens()?;
+        Ok(running)
+    }
+
+    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let began = Instant::now();
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = child.try_wait()? {
+                return Err(anyhow!("it ended with {status}"));
+            }
+            if began.elapsed() > START_MAX {
+                return Err(anyhow!("it does not listen on {}", self.address));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Its processes; none where nothing runs.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.child.as_ref().map(|child| usage::family(child.id())).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // nginx ends its worker only when it is asked to end, not when it is killed.
+            let asked = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+            let _ = asked.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+            let began = Instant::now();
+            while began.elapsed() < START_MAX {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A free port of loopback. Somebody else could take it before the proxy does; then the proxy says so and ends.
+fn unused_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn loka(
+    command: &mut Command,
+    arguments: &Arguments,
+    address: SocketAddr,
+    pool: SocketAddr,
+) -> anyhow::Result<()> {
+    let (listen, pool, cpu) = (address.to_string(), pool.to_string(), arguments.target_cpu.to_string());
+    command.args(["run", "--listen", &listen, "--pool", &pool, "--shards", "1", "--cpus", &cpu]);
+    command.args(["--log-level", "warn"]);
+    // As it is run: with its metrics on.
+    command.arg("--set").arg(format!("metrics.prometheus_port={}", unused_address()?.port()));
+    // The load generator is one farm on a few addresses, and faster than any.
+    command.args(["--set", "security.enable_rate_limiting=false", "--set", "server.drain_timeout=1s"]);
+    command.arg("--set").arg(format!("server.max_connections={CONNECTIONS_MAX}"));
+    for set in &arguments.set {
+        command.arg("--set").arg(set);
+    }
+    Ok(())
+}
+
+/// Two descriptors a miner, within what this process may open and hands on. HAProxy refuses to start with more.
+fn connections_max() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    CONNECTIONS_MAX.min(files.saturating_sub(200) / 2)
+}
+
+fn haproxy(
+    command: &mut Command,
+    folder: &Path,
+    address: SocketAddr,
+    pool: SocketAddr,
+) -> anyhow::Result<()> {
+    let most = connections_max();
+    let text = format!(
+        "global\n    nbthread 1\n    maxconn {most}\n\
+         defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1h\n    timeout server 1h\n\
+         frontend miners\n    bind {address} backlog 4096\n    maxconn {most}\n    default_backend pool\n\
+         backend pool\n    server pool {pool} maxconn {most}\n"
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, text)?;
+    command.arg("-db").arg("-f").arg(file);
+    Ok(())
+}
+
+const NGINX_STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+fn nginx(command: &mut Command, folder: &Path, address: SocketAddr, pool: SocketAddr) -> anyhow::Result<()> {
+    let here = folder.display();
+    let text = format!(
+        "load_module {NGINX_STREAM_MODULE};\ndaemon off;\nworker_processes 1;\npid {here}/nginx.pid;\n\
+         error_log {here}/error.log crit;\nevents {{ worker_connections {}; use epoll; }}\n\
+         stream {{\n  access_log off;\n  server {{\n    listen {address} backlog=4096;\n    proxy_pass {pool};\n\
+         \x20   proxy_connect_timeout 5s;\n    proxy_timeout 1h;\n    tcp_nodelay on;\n  }}\n}}\n",
+        2 * CONNECTIONS_MAX
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, text)?;
+    command.arg("-p").arg(folder).arg("-c").arg(file);
+    Ok(())
+}
