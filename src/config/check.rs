@@ -224,6 +224,7 @@ impl Settings {
             worker_threads: NonZeroUsize::new(size(self.get(&table::PERFORMANCE_WORKER_THREADS))),
             connection_timeout: self.get(&table::PERFORMANCE_CONNECTION_TIMEOUT),
             buffer_pool_size: size(self.get(&table::PERFORMANCE_BUFFER_POOL_SIZE)),
+            enable_lingering: self.get(&table::PERFORMANCE_ENABLE_LINGERING),
             connection_pool_size: size(self.get(&table::PERFORMANCE_CONNECTION_POOL_SIZE)),
             enable_string_interning: self.get(&table::PERFORMANCE_ENABLE_STRING_INTERNING),
             blocking_threads: NonZeroUsize::new(blocking_threads).unwrap_or(NonZeroUsize::MIN),

@@ -186,6 +186,8 @@ pub struct PerformanceConfig {
     pub connection_timeout: Duration,
     /// Spare buffers a shard keeps.
     pub buffer_pool_size: usize,
+    /// Whether a shard waits for its sockets itself between two ticks.
+    pub enable_lingering: bool,
     /// Takes effect in a later version.
     pub connection_pool_size: usize,
     /// Takes effect in a later version.

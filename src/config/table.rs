@@ -268,6 +268,14 @@ pub(super) static PERFORMANCE_BUFFER_POOL_SIZE: Key<Whole> = Key::new(
     "Spare buffers that a shard keeps for reuse.",
 );
 
+pub(super) static PERFORMANCE_ENABLE_LINGERING: Key<Switch> = Key::new(
+    "performance.enable_lingering",
+    Switch,
+    true,
+    "Between two ticks a shard waits for its sockets itself, instead of through its executor each time, which costs \
+     several system calls. Switch it off to measure that.",
+);
+
 pub(super) static PERFORMANCE_WORKER_THREADS: Key<Whole> = Key::new(
     "performance.worker_threads",
     Whole { min: 0, max: 1024 },
@@ -326,6 +334,7 @@ static ENTRIES: &[&dyn Entry] = &[
     &PERFORMANCE_WORKER_THREADS,
     &PERFORMANCE_CONNECTION_TIMEOUT,
     &PERFORMANCE_BUFFER_POOL_SIZE,
+    &PERFORMANCE_ENABLE_LINGERING,
     &PERFORMANCE_CONNECTION_POOL_SIZE,
     &PERFORMANCE_ENABLE_STRING_INTERNING,
     &PERFORMANCE_BLOCKING_THREADS,

@@ -89,6 +89,7 @@ const OTHER: &[(&str, &str)] = &[
     ("performance.worker_threads", "2"),
     ("performance.connection_timeout", "\"250ms\""),
     ("performance.buffer_pool_size", "0"),
+    ("performance.enable_lingering", "false"),
     ("performance.connection_pool_size", "100"),
     ("performance.enable_string_interning", "false"),
     ("performance.blocking_threads", "4"),

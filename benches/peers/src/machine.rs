@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Kernel ticks a second in `/proc/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Share of a CPU's time that others may take before a measurement counts as disturbed.
-const DISTURBED: f64 = 0.03;
+const DISTURBED: f64 = 0.10;
 
 /// What the figures were taken on.
 #[derive(Debug, Clone, Serialize)]

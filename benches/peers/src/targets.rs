@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 /// Connections each proxy is set up for.
 const CONNECTIONS_MAX: usize = 20_000;
+const TOKIO_LINE_PROXY: &str = "tokio-line-proxy";
 /// How long a proxy may take until it listens.
 const START_MAX: Duration = Duration::from_secs(10);
 
@@ -83,10 +84,16 @@ fn program_of(kind: Kind, arguments: &Arguments) -> anyhow::Result<Option<PathBu
         Kind::Nginx => {
             Ok(installed(&["/usr/sbin/nginx"]).filter(|_| Path::new(NGINX_STREAM_MODULE).is_file()))
         }
-        Kind::Tokio => Ok(Some(beside_me("tokio-line-proxy")?)),
+        Kind::Tokio => {
+            build(&["-p", "loka-peers", "--example", TOKIO_LINE_PROXY])?;
+            built(TOKIO_LINE_PROXY).map(Some)
+        }
         Kind::Loka => match &arguments.loka {
             Some(program) => whole(program).map(Some),
-            None => build().map(Some),
+            None => {
+                build(&["-p", "loka-stratum", "--bin", "loka-stratum"])?;
+                built("loka-stratum").map(Some)
+            }
         },
     }
 }
@@ -96,22 +103,21 @@ fn whole(program: &Path) -> anyhow::Result<PathBuf> {
     program.canonicalize().with_context(|| format!("no program at {}", program.display()))
 }
 
-fn beside_me(name: &str) -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?.with_file_name(name);
-    program
-        .is_file()
-        .then_some(program)
-        .with_context(|| format!("{name} is not built: cargo build --release"))
+/// A program of this workspace, built by [`build`]: this one is an example, which stands in a folder of its own.
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let examples = me.parent().context("this program stands nowhere")?;
+    let places = [examples.join(name), examples.with_file_name(name)];
+    places.into_iter().find(|place| place.is_file()).with_context(|| format!("{name} was not built"))
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+fn build(arguments: &[&str]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--release", "-p", "loka-stratum", "-p", "loka-peers", "--bins"];
-    let done = Command::new(cargo).args(arguments).status().context("running cargo")?;
-    if !done.success() {
-        bail!("building loka-stratum failed");
+    let done = Command::new(cargo).args(["build", "--release"]).args(arguments).status();
+    if !done.context("running cargo")?.success() {
+        bail!("cargo build --release {} failed", arguments.join(" "));
     }
-    beside_me("loka-stratum")
+    Ok(())
 }
 
 fn version_of(kind: Kind, program: &Path) -> String {

@@ -202,6 +202,12 @@ impl Session {
         }
     }
 
+    /// Whether the miner is through with its handshake and has its pool: it is in nobody's way to be served first.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.phase == Phase::Up && self.is_subscribed && self.client.workers() > 0
+    }
+
     /// Requests that wait for the pool's answer.
     #[must_use]
     pub fn requests_pending(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Opens pool connections without waiting for them. Names were resolved elsewhere.
 
+use crate::poller::Readiness;
 use loka_proto::{PoolLoss, Tick};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -29,13 +30,19 @@ pub(crate) struct Dial {
     pub(crate) due: Tick,
 }
 
-/// Sends small messages at once and notices dead peers. Failing to set one of these costs comfort, not correctness. Not
-/// for a socket that is yet to connect: the kernel would give up its connection after the user time-out too.
-pub(crate) fn tune(socket: impl AsFd) {
+/// Sends small messages at once. Failing to set one of these costs comfort, not correctness.
+pub(crate) fn send_at_once(socket: impl AsFd) {
+    let fd = socket.as_fd();
+    let _ = SockRef::from(&fd).set_tcp_nodelay(true);
+}
+
+/// Notices dead peers. Not for a socket that is yet to connect: the kernel would give up its connection after the user
+/// time-out too. Four system calls, so a link gets them at its first timer, and one of a storm, which is gone by then,
+/// never.
+pub(crate) fn keep_alive(socket: impl AsFd) {
     let fd = socket.as_fd();
     let socket = SockRef::from(&fd);
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
-    let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
@@ -51,10 +58,13 @@ pub(crate) fn start(address: SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether a socket that became writable is open; then it is made ready for use.
-pub(crate) fn finish(socket: impl AsFd) -> io::Result<()> {
-    rustix::net::sockopt::socket_error(&socket)??;
-    tune(socket);
+/// Whether a socket that became ready is open; then it is made ready for use. A connection that could not be had shows as
+/// a hang-up, and only then is the system asked why.
+pub(crate) fn finish(socket: impl AsFd, readiness: Readiness) -> io::Result<()> {
+    if readiness.hangup {
+        rustix::net::sockopt::socket_error(&socket)??;
+    }
+    send_at_once(socket);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod poller;
 pub mod preflight;
 mod shard;
 mod timers;
+mod token;
 
 pub use clock::Clock;
 pub use listener::{ListenError, address_of, bind_all};

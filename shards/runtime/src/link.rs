@@ -1,9 +1,10 @@
 //! One miner and its pool connection: two sockets, two queues, one session. A plain struct in the shard's slab.
 
 use crate::buffers::{Queue, Spares};
-use crate::dial::Dial;
+use crate::dial::{self, Dial};
 use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
-use crate::poller::Interest;
+use crate::poller::{Interest, Readiness};
+use crate::token::Token;
 use loka_proto::{Policy, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
@@ -16,6 +17,8 @@ pub(crate) struct Side {
     pub(crate) queue: Queue,
     /// What the poller watches it for now.
     pub(crate) watched: Interest,
+    /// What it is ready for and nobody has looked at yet; it stands in a queue of the shard while there is something.
+    pub(crate) told: Readiness,
     /// The peer will send nothing more.
     pub(crate) eof: bool,
 }
@@ -139,6 +142,8 @@ pub(crate) struct Link {
     pub(crate) gone: bool,
     /// It has been noticed that one side does not keep up.
     pub(crate) paused: bool,
+    /// The pool's socket notices a dead peer.
+    pub(crate) is_kept_alive: bool,
 }
 
 impl Link {
@@ -152,6 +157,16 @@ impl Link {
             armed: 0,
             gone: false,
             paused: false,
+            is_kept_alive: false,
+        }
+    }
+
+    /// The side that this names, if it names one.
+    pub(crate) fn side(&mut self, token: Token) -> Option<&mut Side> {
+        match token {
+            Token::Miner(_) => Some(&mut self.miner),
+            Token::Pool(_) => Some(&mut self.pool),
+            Token::Tick | Token::Listener(_) => None,
         }
     }
 
@@ -172,7 +187,7 @@ impl Link {
     /// What the pool's socket is to be watched for.
     pub(crate) fn pool_interest(&self) -> Interest {
         if self.dial.is_some() {
-            return Interest::WRITE;
+            return Interest::BOTH;
         }
         let listens = self.closing.is_none() && !self.pool.eof && self.miner.queue.len() < QUEUE_HIGH_BYTES;
         Interest { read: listens, write: !self.pool.queue.is_empty() }
@@ -191,6 +206,17 @@ impl Link {
         }
     }
 
+    /// Makes the pool's socket notice a dead peer, once it is open. A link that lives long enough for its first timer is
+    /// one that lasts.
+    pub(crate) fn keep_pool_alive(&mut self) {
+        if self.dial.is_none() && !self.is_kept_alive {
+            if let Some(socket) = &self.pool.socket {
+                dial::keep_alive(socket);
+                self.is_kept_alive = true;
+            }
+        }
+    }
+
     /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
     pub(crate) fn begin_closing(&mut self, spares: &mut Spares, now: Tick) {
         self.pool.close(spares);
@@ -204,7 +230,9 @@ impl Link {
     /// Takes the closing as far as it goes now.
     pub(crate) fn go_on_closing(&mut self, spares: &mut Spares, now: Tick) {
         if matches!(self.closing, Some(Closing::Flushing { .. })) && self.miner.queue.is_empty() {
-            self.miner.finish_sending();
+            if !self.miner.eof {
+                self.miner.finish_sending();
+            }
             self.closing = Some(Closing::Lingering { until: now + CLOSE_LINGER_US });
         }
         let is_done = match self.closing {

@@ -52,7 +52,8 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     // Accepted sockets have what their listener has: set once here, these cost no system call per miner.
-    dial::tune(&socket);
+    dial::send_at_once(&socket);
+    dial::keep_alive(&socket);
     if address.is_ipv6() {
         // `0.0.0.0` and `::` are configured side by side; each takes its own family only.
         socket.set_only_v6(true)?;

@@ -1,5 +1,6 @@
 //! What a shard is told to do. Made by the control plane; a shard only reads it.
 
+use crate::poller::Wait;
 use loka_proto::Policy;
 use std::net::SocketAddr;
 
@@ -18,8 +19,11 @@ pub mod limits {
     pub const CLOSE_LINGER_US: u64 = 1_000_000;
     /// Sockets that are handled before the other work of a turn gets its chance.
     pub const EVENTS_PER_TURN: usize = 512;
-    /// Connections accepted per listener and turn.
-    pub const ACCEPTS_PER_TURN: usize = 64;
+    /// Sockets of miners that come or go, handled per turn: each costs several system calls, and miners at work wait for
+    /// them.
+    pub const NEWCOMERS_PER_TURN: usize = 32;
+    /// Connections accepted per turn, and as many more as may wait for their first words to be read.
+    pub const ACCEPTS_PER_TURN: usize = 32;
     /// Microseconds between two ticks: commands, timers, reports.
     pub const TICK_US: u64 = 100_000;
     /// Microseconds between two reports: each looks at every link once.
@@ -66,4 +70,12 @@ pub struct ShardPlan {
     pub connections_max: usize,
     /// Spare buffers that the shard keeps for queues.
     pub spare_buffers: usize,
+    /// Whether the shard waits for its sockets itself between two ticks, instead of in its executor every time.
+    pub linger: bool,
+}
+
+impl ShardPlan {
+    pub(crate) fn wait(&self) -> Wait {
+        if self.linger { Wait::ForEvent } else { Wait::No }
+    }
 }

@@ -1,11 +1,12 @@
 //! The loop of one core. It owns every link of the core and is the only place where the flows of bytes, of intent and
 //! of numbers meet.
 //!
-//! A turn, in this order: sockets that are ready, as many as fit in one poll; on the tick commands, timers and the
-//! report; then new connections, as many as their budget allows.
+//! A turn, in this order: miners at work whose sockets are ready, as many as fit in one poll; some of those that come or
+//! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
 mod dialing;
 mod links;
+mod queues;
 mod turn;
 
 use crate::buffers::Spares;
@@ -15,11 +16,13 @@ use crate::listener;
 use crate::mailbox::{Report, ShardEnd};
 use crate::plan::limits::{EVENTS_PER_TURN, READ_BYTES, TICK_US};
 use crate::plan::{ShardPlan, ShardSpec};
-use crate::poller::{self, Interest, Poller};
+use crate::poller::{self, Interest, Poller, Wait};
 use crate::timers::{Timer, Wheel};
+use crate::token::Token;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
 use loka_proto::{Out, Parser, Tick};
+use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use slab::Slab;
 use std::cell::Cell;
@@ -32,16 +35,13 @@ use thiserror::Error;
 
 /// Entries of glommio's rings: the shard polls a single descriptor through them.
 const RING_DEPTH: usize = 128;
-/// When glommio's preempt timer fires. The loop gives way after every few turns by itself, so it has no use for the
-/// timer, and the timer does harm: when it fires between glommio's poll of its rings and its run of the ready tasks,
+/// When glommio's preempt timer fires. The loop gives way on every tick by itself, so it has no use for the timer, and the timer does harm: when it fires between glommio's poll of its rings and its run of the ready tasks,
 /// because the kernel took the CPU away or the machine was suspended, glommio 0.9 runs none of them, believes that there
 /// is nothing to do, and sleeps until something new happens. So it is set to where it practically never fires.
 const PREEMPT: Duration = Duration::from_secs(3600);
 /// The timer that wakes glommio if it went to sleep over a ready task all the same: other events of the ring that look
 /// like the preempt timer can cause that too. A sleeping shard would never wake by itself, since its loop is that task.
-const HEARTBEAT: Duration = Duration::from_millis(20);
-/// Turns after which the other tasks of the executor get their chance.
-const TURNS_BEFORE_YIELD: u32 = 16;
+const HEARTBEAT: Duration = Duration::from_micros(TICK_US);
 
 /// Why a shard ended other than by a drain.
 #[derive(Debug, Error)]
@@ -132,37 +132,6 @@ pub fn spawn<P: Stage + Send + 'static>(start: Start<P>) -> Result<ShardHandle, 
     Ok(ShardHandle(handle))
 }
 
-/// What a ready socket belongs to, packed into the poller's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    Tick,
-    Listener(usize),
-    Miner(usize),
-    Pool(usize),
-}
-
-impl Token {
-    fn pack(self) -> u64 {
-        let (kind, index) = match self {
-            Token::Tick => (0, 0),
-            Token::Listener(index) => (1, index),
-            Token::Miner(key) => (2, key),
-            Token::Pool(key) => (3, key),
-        };
-        (index as u64) << 2 | kind
-    }
-
-    fn unpack(token: u64) -> Token {
-        let index = usize::try_from(token >> 2).unwrap_or(usize::MAX);
-        match token & 3 {
-            0 => Token::Tick,
-            1 => Token::Listener(index),
-            2 => Token::Miner(index),
-            _ => Token::Pool(index),
-        }
-    }
-}
-
 /// What somebody should be woken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
@@ -199,6 +168,7 @@ struct Shard<P> {
     /// Boxed, so that growing the slab moves pointers: thousands of links are never copied at once, nor held twice.
     links: Slab<Box<Link>>,
     gone: Vec<usize>,
+    queues: Queues,
     wheel: Wheel,
     spares: Spares,
     scratch: Box<[u8]>,
@@ -226,7 +196,7 @@ impl<P: Stage> Shard<P> {
         poller.add(&tick, Token::Tick.pack(), Interest::READ).map_err(io_error("watch the timer"))?;
         for (index, socket) in listeners.iter().enumerate() {
             let token = Token::Listener(index).pack();
-            poller.add(socket, token, Interest::READ).map_err(io_error("watch the listener"))?;
+            poller.add_listener(socket, token).map_err(io_error("watch the listener"))?;
             if let Some(address) = listener::address_of(socket) {
                 tracing::debug!(shard = report.shard, %address, "listening");
             }
@@ -244,6 +214,7 @@ impl<P: Stage> Shard<P> {
             accept_again: None,
             links: Slab::new(),
             gone: Vec::new(),
+            queues: Queues::default(),
             wheel: Wheel::new(now),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             out: Out::default(),
@@ -264,18 +235,17 @@ impl<P: Stage> Shard<P> {
         let mut fired: Vec<Timer> = Vec::new();
         let heart = Rc::new(Cell::new(true));
         let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();
-        let mut turns = 0;
         while !(self.drain_until.is_some() && self.links.is_empty()) {
-            self.poller.take(&mut ready).map_err(io_error("epoll_wait"))?;
-            if ready.is_empty() {
-                turns = 0;
+            let wait = if self.queues.are_empty() { self.plan.wait() } else { Wait::No };
+            self.poller.take(&mut ready, wait).map_err(io_error("epoll_wait"))?;
+            let ticked = self.turn(&ready, &mut fired);
+            // The executor serves its other tasks, and sleeps until a socket is ready. Not while some wait here for their turn.
+            if !self.queues.are_empty() {
+                if ticked {
+                    glommio::timer::sleep(Duration::ZERO).await;
+                }
+            } else if ticked || ready.is_empty() {
                 self.poller.ready().await;
-                continue;
-            }
-            self.turn(&ready, &mut fired);
-            turns += 1;
-            if turns % TURNS_BEFORE_YIELD == 0 {
-                glommio::executor().yield_now().await;
             }
         }
         heart.set(false);

@@ -52,6 +52,7 @@ impl Proxy {
             connect_us: 5_000_000,
             connections_max: 5_000,
             spare_buffers: 16,
+            linger: true,
         };
         change(&mut plan);
         let sockets = bind_all(&[listen], shards).unwrap();
@@ -209,6 +210,7 @@ fn a_shard_that_cannot_go_on_says_so() {
         connect_us: 1,
         connections_max: 1,
         spare_buffers: 0,
+        linger: true,
     };
     let (mailbox, _end, report) = mailbox(0);
     // A file cannot be watched, let alone accepted from.

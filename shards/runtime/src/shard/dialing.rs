@@ -1,9 +1,10 @@
 //! Pool connections: which address is tried, and what comes of it.
 
-use super::{Shard, Token, Trouble};
+use super::{Shard, Trouble};
 use crate::dial::{self, Dial};
 use crate::link::Side;
-use crate::poller::Interest;
+use crate::poller::{Interest, Readiness};
+use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{PoolLoss, Tick};
 
@@ -17,10 +18,10 @@ impl<P: Stage> Shard<P> {
             let at = self.pool_at % count;
             self.report.shell.dials += 1;
             match dial::start(self.plan.pool_addresses[at]) {
-                Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::WRITE) {
+                Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::BOTH) {
                     Ok(()) => {
                         let due = self.now + self.plan.connect_us;
-                        self.links[key].pool = Side::new(socket, Interest::WRITE);
+                        self.links[key].pool = Side::new(socket, Interest::BOTH);
                         self.links[key].dial = Some(Box::new(Dial { tried, at, since, due }));
                         return;
                     }
@@ -33,11 +34,11 @@ impl<P: Stage> Shard<P> {
         self.lose_pool(key, loss);
     }
 
-    /// The socket of a pool connection on its way has become writable: it is open, or has failed.
-    pub(super) fn finish_dial(&mut self, key: usize) {
+    /// The socket of a pool connection on its way has become ready: it is open, or has failed.
+    pub(super) fn finish_dial(&mut self, key: usize, readiness: Readiness) {
         let link = &mut self.links[key];
         let Some(socket) = &link.pool.socket else { return };
-        match dial::finish(socket) {
+        match dial::finish(socket, readiness) {
             Ok(()) => {
                 let took_us = link.dial.take().map_or(0, |dial| self.now - dial.since);
                 self.with(key, |session, cx| session.handle_pool_up(cx, took_us));

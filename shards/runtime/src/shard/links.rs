@@ -1,34 +1,38 @@
 //! What a shard does with one link: bytes in, bytes out, intents, timers.
 
-use super::{Shard, Token};
+use super::Shard;
 use crate::link::Read;
-use crate::poller::Ready;
+use crate::poller::Readiness;
 use crate::timers::Timer;
+use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{Cx, Direction, End, Intent, Parser, PoolLoss, Session, Tick};
 use std::io;
 
 impl<P: Stage> Shard<P> {
-    pub(super) fn miner_ready(&mut self, key: usize, event: Ready) {
+    pub(super) fn miner_ready(&mut self, key: usize, told: Readiness) {
         if self.links[key].gone {
             return;
         }
-        if event.write {
+        if told.write {
             self.flush_miner(key);
         }
         if self.links[key].closing.is_some() {
-            return self.read_and_forget(key, event);
+            return self.read_and_forget(key, told);
         }
         // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
         let reads = self.links[key].miner.watched.read;
-        if reads && (event.read || event.hangup) {
+        if reads && (told.read || told.hangup) {
             match self.links[key].miner.read(&mut self.scratch) {
-                Read::Bytes(count) => self.with_bytes(key, count, Session::handle_miner_bytes),
+                Read::Bytes(count) => {
+                    self.with_bytes(key, count, Session::handle_miner_bytes);
+                    self.read_again_if_more(Token::Miner(key), key, count, told);
+                }
                 Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
                 Read::Broken => self.miner_broke(key),
             }
-        } else if event.hangup && !event.read {
+        } else if told.hangup && !told.read {
             // Not being read for, it cannot tell that it is gone in any other way.
             self.miner_broke(key);
         }
@@ -36,39 +40,57 @@ impl<P: Stage> Shard<P> {
     }
 
     /// The link is closing: bytes of the miner mean nothing any more, its end does.
-    fn read_and_forget(&mut self, key: usize, event: Ready) {
+    fn read_and_forget(&mut self, key: usize, told: Readiness) {
         let link = &mut self.links[key];
-        if event.read || event.hangup {
+        if told.read || told.hangup {
             match link.miner.read(&mut self.scratch) {
                 Read::Broken => link.drop_miner(&mut self.spares),
-                Read::Nothing if event.hangup => link.drop_miner(&mut self.spares),
-                Read::Eof | Read::Nothing | Read::Bytes(_) => {}
+                Read::Nothing if told.hangup => link.drop_miner(&mut self.spares),
+                Read::Bytes(count) => self.read_again_if_more(Token::Miner(key), key, count, told),
+                Read::Eof | Read::Nothing => {}
             }
         }
-        link.go_on_closing(&mut self.spares, self.now);
+        self.links[key].go_on_closing(&mut self.spares, self.now);
         self.settle(key);
     }
 
-    pub(super) fn pool_ready(&mut self, key: usize, event: Ready) {
+    /// A read that filled its room, or behind which stands the end, was not the last: the poller will not tell again.
+    fn read_again_if_more(&mut self, token: Token, key: usize, count: usize, told: Readiness) {
+        if count == self.scratch.len() || told.ended || told.hangup {
+            let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
+            let Some(side) = self.links[key].side(token) else { return };
+            self.queues.put_off(token, &mut side.told, more, false);
+        }
+    }
+
+    pub(super) fn pool_ready(&mut self, key: usize, told: Readiness) {
         if self.links[key].gone || self.links[key].pool.socket.is_none() {
             return;
         }
         if self.links[key].dial.is_some() {
-            self.finish_dial(key);
-            return self.settle(key);
+            if told.write || told.hangup {
+                self.finish_dial(key, told);
+            }
+            // What the pool said as soon as it was there is not told of again.
+            if self.links[key].dial.is_some() || !told.read || told.hangup {
+                return self.settle(key);
+            }
         }
         let reads = self.links[key].pool.watched.read;
-        if reads && (event.read || event.hangup) {
+        if reads && (told.read || told.hangup) {
             match self.links[key].pool.read(&mut self.scratch) {
-                Read::Bytes(count) => self.with_bytes(key, count, Session::handle_pool_bytes),
+                Read::Bytes(count) => {
+                    self.with_bytes(key, count, Session::handle_pool_bytes);
+                    self.read_again_if_more(Token::Pool(key), key, count, told);
+                }
                 Read::Nothing => {}
                 Read::Eof => self.lose_pool(key, PoolLoss::Closed),
                 Read::Broken => self.lose_pool(key, PoolLoss::Reset),
             }
-        } else if event.hangup && !event.read {
+        } else if told.hangup && !told.read {
             self.pool_broke(key);
         }
-        if event.write {
+        if told.write {
             self.flush_pool(key);
         }
         self.settle(key);
@@ -81,6 +103,7 @@ impl<P: Stage> Shard<P> {
             return;
         }
         link.armed = 0;
+        link.keep_pool_alive();
         let key = timer.key;
         if self.links[key].dial.as_ref().is_some_and(|dial| self.now >= dial.due) {
             self.next_address(key, PoolLoss::ConnectTimeout);
@@ -231,15 +254,15 @@ impl<P: Stage> Shard<P> {
         }
     }
 
-    /// Tells the poller what the link waits for now, where that has changed.
+    /// Tells the poller what the link waits for now, where it would not be told of it.
     fn watch(&mut self, key: usize) -> io::Result<()> {
         let link = &mut self.links[key];
         let (miner, pool) = (link.miner_interest(), link.pool_interest());
-        if let Some(socket) = link.miner.socket.as_ref().filter(|_| link.miner.watched != miner) {
+        if let Some(socket) = link.miner.socket.as_ref().filter(|_| link.miner.watched.misses(miner)) {
             self.poller.rearm(socket, Token::Miner(key).pack(), miner)?;
             link.miner.watched = miner;
         }
-        if let Some(socket) = link.pool.socket.as_ref().filter(|_| link.pool.watched != pool) {
+        if let Some(socket) = link.pool.socket.as_ref().filter(|_| link.pool.watched.misses(pool)) {
             self.poller.rearm(socket, Token::Pool(key).pack(), pool)?;
             link.pool.watched = pool;
         }

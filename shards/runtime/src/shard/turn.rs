@@ -1,13 +1,16 @@
-//! One turn of the loop: what is ready, the tick, new connections, and what is left behind.
+//! One turn of the loop: what is ready, who comes and goes, the tick, new connections, and what is left behind.
 
-use super::{Shard, Token, Trouble, open_reserve};
+use super::{Shard, Trouble, open_reserve};
 use crate::dial;
 use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
-use crate::plan::limits::{ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, REPORT_US, TICK_US};
-use crate::poller::{Interest, Ready};
+use crate::plan::limits::{
+    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
+};
+use crate::poller::{Interest, Readiness, Ready};
 use crate::timers::Timer;
+use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, End, Session};
 use std::os::fd::OwnedFd;
@@ -19,18 +22,21 @@ const ACCEPT_PAUSE_US: u64 = TICK_US;
 const WARN_AGAIN_US: u64 = 60_000_000;
 
 impl<P: Stage> Shard<P> {
-    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<Timer>) {
+    /// One turn. Whether the tick was in it.
+    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<Timer>) -> bool {
         self.now = self.clock.now();
         let began = self.now;
         let (mut ticked, mut knocked) = (false, false);
+        self.go_on_reading();
         for event in ready {
-            match Token::unpack(event.token) {
+            let token = Token::unpack(event.token);
+            match token {
                 Token::Tick => ticked = true,
                 Token::Listener(_) => knocked = true,
-                Token::Miner(key) => self.guarded(key, |shard| shard.miner_ready(key, *event)),
-                Token::Pool(key) => self.guarded(key, |shard| shard.pool_ready(key, *event)),
+                Token::Miner(key) | Token::Pool(key) => self.told(key, token, event.readiness),
             }
         }
+        self.serve_newcomers();
         self.reap();
         if ticked {
             self.tick(fired);
@@ -40,6 +46,52 @@ impl<P: Stage> Shard<P> {
         }
         self.report.shell.turns += 1;
         self.report.shell.busy_us += self.clock.now() - began;
+        ticked
+    }
+
+    /// A socket is ready. A miner at work is served now; one that comes or goes when its turn comes.
+    fn told(&mut self, key: usize, token: Token, readiness: Readiness) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if link.session.is_at_work() && !readiness.ended && !readiness.hangup {
+            return self.serve(key, token, readiness);
+        }
+        if let Some(side) = link.side(token) {
+            self.queues.put_off(token, &mut side.told, readiness, true);
+        }
+    }
+
+    fn serve(&mut self, key: usize, token: Token, readiness: Readiness) {
+        self.guarded(key, |shard| match token {
+            Token::Miner(_) => shard.miner_ready(key, readiness),
+            Token::Pool(_) => shard.pool_ready(key, readiness),
+            Token::Tick | Token::Listener(_) => {}
+        });
+    }
+
+    /// Serves a socket that waited in a queue. The link that it belonged to may be gone, and another in its place has been
+    /// told of nothing.
+    fn serve_waiting(&mut self, token: Token) {
+        let (Token::Miner(key) | Token::Pool(key)) = token else { return };
+        let side = self.links.get_mut(key).and_then(|link| link.side(token));
+        let told = side.map(|side| std::mem::take(&mut side.told)).unwrap_or_default();
+        if told.is_any() {
+            self.serve(key, token, told);
+        }
+    }
+
+    fn go_on_reading(&mut self) {
+        let waiting = self.queues.take_again();
+        for token in &waiting {
+            self.serve_waiting(*token);
+        }
+        self.queues.give_back(waiting);
+    }
+
+    fn serve_newcomers(&mut self) {
+        for _ in 0..NEWCOMERS_PER_TURN {
+            let Some(token) = self.queues.next_newcomer() else { break };
+            self.serve_waiting(token);
+        }
     }
 
     /// Runs the handler of one link. A bug in it closes that link and nothing else.
@@ -99,7 +151,7 @@ impl<P: Stage> Shard<P> {
         self.reap();
         if self.accept_again.is_some_and(|again| self.now >= again) {
             self.accept_again = None;
-            self.watch_listeners(Interest::READ);
+            self.watch_listeners(true);
         }
         if self.now - self.last_report >= REPORT_US && self.mailbox.can_exchange() {
             self.finish_report();
@@ -151,16 +203,18 @@ impl<P: Stage> Shard<P> {
         self.last_report = self.now;
     }
 
-    fn watch_listeners(&self, interest: Interest) {
+    fn watch_listeners(&self, on: bool) {
         for (index, socket) in self.listeners.iter().enumerate() {
             // Cannot fail for a descriptor that is in the set; if it does, the next pause tries again.
-            let _ = self.poller.rearm(socket, Token::Listener(index).pack(), interest);
+            let _ = self.poller.watch_listener(socket, Token::Listener(index).pack(), on);
         }
     }
 
+    /// Those that are let in wait for their turn to be read; while many do, others wait in the kernel's queue.
     fn accept_all(&mut self) {
+        let room = (2 * ACCEPTS_PER_TURN).saturating_sub(self.queues.newcomers()).min(ACCEPTS_PER_TURN);
         for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
+            for _ in 0..room {
                 match listener::accept(&self.listeners[index]) {
                     Ok(Some(socket)) => self.welcome(socket),
                     Ok(None) => break,
@@ -183,7 +237,7 @@ impl<P: Stage> Shard<P> {
         }
         self.reserve = open_reserve();
         self.accept_again = Some(self.now + ACCEPT_PAUSE_US);
-        self.watch_listeners(Interest::default());
+        self.watch_listeners(false);
     }
 
     fn welcome(&mut self, socket: OwnedFd) {

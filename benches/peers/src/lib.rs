@@ -54,7 +54,11 @@ struct Arguments {
     out: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+/// What `cargo run --release -p loka-peers --example peers` does.
+///
+/// # Errors
+/// A proxy that does not start, or a load that cannot be carried out.
+pub fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let targets = targets::find(&arguments).context("finding the proxies to measure")?;
     let loads = if arguments.load.is_empty() { Load::ALL.to_vec() } else { arguments.load.clone() };
