@@ -1,5 +1,6 @@
 //! Bytes to lines, lines to JSON, JSON to lines. Nothing here knows what a message means.
 
+mod accepted;
 pub mod frame;
 pub mod id;
 pub mod read;

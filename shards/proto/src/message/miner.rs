@@ -1,7 +1,7 @@
 //! What miners say.
 
 use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, USER_BYTES_MAX};
-use crate::message::Method;
+use crate::message::{Method, is_hex_text};
 use crate::session::Reject;
 use crate::wire::{Envelope, Json, JsonKind};
 
@@ -180,7 +180,7 @@ impl<'t> Submit<'t> {
 fn hex(value: Json<'_>, digits_max: usize) -> Result<&str, Reject> {
     let text = value.as_str().ok_or(Reject::BadParams)?;
     let sized = (1..=digits_max).contains(&text.len());
-    if sized && text.bytes().all(|b| b.is_ascii_hexdigit()) { Ok(text) } else { Err(Reject::BadParams) }
+    if sized && is_hex_text(text) { Ok(text) } else { Err(Reject::BadParams) }
 }
 
 impl Configure {

@@ -1,7 +1,7 @@
 //! What pools say.
 
 use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
-use crate::message::Method;
+use crate::message::{Method, is_hex_text};
 use crate::session::Filtered;
 use crate::wire::{Envelope, Json, JsonKind};
 
@@ -133,7 +133,7 @@ impl<'t> Notify<'t> {
 /// Hexadecimal of exactly so many digits, or of any even number of them.
 fn is_hex(value: Json<'_>, digits: Option<usize>) -> bool {
     let sized = |text: &str| digits.map_or(text.len().is_multiple_of(2), |digits| text.len() == digits);
-    value.as_str().is_some_and(|text| sized(text) && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    value.as_str().is_some_and(|text| sized(text) && is_hex_text(text))
 }
 
 fn difficulty(params: Option<Json<'_>>) -> Option<f64> {
@@ -157,7 +157,7 @@ impl<'t> SubscribeResult<'t> {
         let extranonce1 = extranonce1?.as_str()?;
         let digits = extranonce1.len();
         let whole_bytes = digits.is_multiple_of(2) && (2..=2 * EXTRANONCE1_BYTES_MAX).contains(&digits);
-        if !whole_bytes || !extranonce1.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if !whole_bytes || !is_hex_text(extranonce1) {
             return None;
         }
         let extranonce2_size = match size {

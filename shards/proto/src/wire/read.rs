@@ -3,7 +3,7 @@
 //! simd-json works in place, so it works on a copy: the line itself stays as it came and can be forwarded.
 
 use crate::limits::{JSON_DEPTH_MAX, MINER_LINE_BYTES_MAX};
-use crate::wire::Id;
+use crate::wire::{Id, accepted};
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, StaticNode};
 
@@ -45,6 +45,9 @@ pub enum JsonKind {
     /// An object
     Object,
 }
+
+const TRUE: [Node<'static>; 1] = [Node::Static(StaticNode::Bool(true))];
+const NULL: [Node<'static>; 1] = [Node::Static(StaticNode::Null)];
 
 /// A value inside a parsed line.
 #[derive(Debug, Clone, Copy)]
@@ -227,6 +230,17 @@ impl<'t> Envelope<'t> {
         Id::from_raw(self.id_raw())
     }
 
+    /// An answer that [`accepted`] has read.
+    fn accepted(line: &'t [u8], answer: accepted::Accepted) -> Envelope<'t> {
+        let value = |nodes| Json { nodes, origin: 0, line };
+        Envelope {
+            id: Some(answer.id),
+            result: Some(value(&TRUE)),
+            error: answer.has_error.then(|| value(&NULL)),
+            ..Envelope::empty(line)
+        }
+    }
+
     fn read(line: &'t [u8], top: Json<'t>) -> Result<Envelope<'t>, ReadError> {
         if top.kind() != JsonKind::Object {
             return Err(ReadError::NotObject);
@@ -312,6 +326,13 @@ impl Parser {
     /// # Errors
     /// [`ReadError`] when the line is not one JSON object of the shape that JSON-RPC asks for.
     pub fn read<R>(&mut self, line: &[u8], then: impl FnOnce(&Envelope<'_>) -> R) -> Result<R, ReadError> {
+        match accepted::read(line) {
+            Some(accepted) => Ok(then(&Envelope::accepted(line, accepted))),
+            None => self.read_tape(line, then),
+        }
+    }
+
+    fn read_tape<R>(&mut self, line: &[u8], then: impl FnOnce(&Envelope<'_>) -> R) -> Result<R, ReadError> {
         self.scratch.clear();
         self.scratch.extend_from_slice(line);
         let origin = self.scratch.as_ptr() as usize;
@@ -347,6 +368,34 @@ mod tests {
             }
         }
         assert_eq!(with(r#"{"\u0069d":5,"method":"m"}"#, |e| e.id_raw().to_vec()), Ok(b"5".to_vec()));
+    }
+
+    /// All that a session can see of a message.
+    fn seen(e: &Envelope<'_>) -> String {
+        let kind = |value: Option<Json<'_>>| value.map(|value| value.kind());
+        let id = String::from_utf8_lossy(e.id_raw()).into_owned();
+        let values = [e.params, e.result, e.error, e.reject_reason].map(kind);
+        format!("{id} {:?} {} {values:?}", e.method, e.odd_method)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_without_a_tape_is_what_the_tape_says(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "{", "}", ",", ":", " ", "\r\n", "\"id\"", "\"result\"", "\"error\"", "true", "null", "false", "7",
+                    "0", "1e3", "\"x\"", "\"id\":7", "\"result\":true", "\"error\":null", "\"error\" : null", "\"k\":1",
+                ]),
+                0..12,
+            ),
+            framed in proptest::bool::ANY,
+        ) {
+            let line = if framed { format!("{{{}}}", parts.join(",")) } else { parts.concat() };
+            if let Some(answer) = accepted::read(line.as_bytes()) {
+                let tape = Parser::default().read_tape(line.as_bytes(), seen);
+                proptest::prop_assert_eq!(Ok(seen(&Envelope::accepted(line.as_bytes(), answer))), tape);
+            }
+        }
     }
 
     #[test]
