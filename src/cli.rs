@@ -6,9 +6,11 @@ mod bench;
 mod check;
 mod children;
 mod demo;
+mod load;
 mod reference;
 mod run;
 mod screen;
+mod tune;
 
 use crate::config::{ConfigError, Overrides};
 use clap::{Args, Parser, Subcommand};
@@ -68,6 +70,14 @@ impl Options {
         }
     }
 
+    /// Refuses the options that say where a proxy listens and mines, for a command that measures proxies of its own.
+    fn refuse_places(&self, command: &str) -> Result<(), Failure> {
+        let Options { config, pool, listen, .. } = self;
+        let given =
+            [("--config", config.is_some()), ("--pool", pool.is_some()), ("--listen", listen.is_some())];
+        Options::refuse(command, &given)
+    }
+
     fn overrides(&self) -> Overrides {
         let Options { config, listen, pool, shards, cpus, log_level, set } = self.clone();
         Overrides { config, shards, cpus, listen, pool, log_level, set }
@@ -89,10 +99,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Load a Stratum V1 server, or without a target measure this proxy against a direct connection
     Bench(bench::Arguments),
+    /// Find the number of shards and the CPUs that suit this host, by measuring (--cpus and --shards bound what is tried)
+    Tune(tune::Arguments),
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
-    /// Parts of `bench` that run in a process of their own, so that their CPU and memory can be told apart
+    /// Parts of `bench` and `tune` that run in a process of their own, so that their CPU and memory can be told apart
     #[command(subcommand, hide = true)]
     Child(children::Child),
 }
@@ -173,14 +185,12 @@ impl Cli {
                 demo::execute(&overrides, &arguments)
             }
             Some(Command::Bench(arguments)) => {
-                let Options { config, pool, listen, .. } = &self.options;
-                let given = [
-                    ("--config", config.is_some()),
-                    ("--pool", pool.is_some()),
-                    ("--listen", listen.is_some()),
-                ];
-                Options::refuse("bench", &given)?;
+                self.options.refuse_places("bench")?;
                 bench::execute(&self.options, &arguments)
+            }
+            Some(Command::Tune(arguments)) => {
+                self.options.refuse_places("tune")?;
+                tune::execute(&self.options, &arguments)
             }
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Child(child)) => children::execute(&self.options, &child),

@@ -140,6 +140,15 @@ pub fn parse_str(
     assemble(Some((name, toml)), env, overrides)
 }
 
+/// The text of a file that `named_by` (a flag) named, for a command that will change it.
+///
+/// # Errors
+/// It cannot be read, is too large for a configuration, or is not UTF-8.
+pub fn text_of(path: &Path, named_by: &'static str) -> Result<String, ConfigError> {
+    let read = file::read(Some((path, named_by)), &[])?;
+    Ok(read.map_or_else(String::new, |(_, text)| text))
+}
+
 fn assemble(
     file: Option<(&str, &str)>,
     env: &[(OsString, OsString)],

@@ -3,18 +3,12 @@
 mod measure;
 mod report;
 
+use super::load::{Farm, Kind, Meter, rate};
 use super::{Failure, Options, screen};
 use anyhow::{Context, anyhow};
-use clap::{Args, ValueEnum};
-use loka_rig::{Load, SwarmConfig};
-use measure::Bench;
+use clap::Args;
+use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
-
-/// Miners of the closed loop with many shares in flight.
-const DEEP_MINERS: usize = 200;
-/// Connections that a storm makes at a time.
-const STORM_CONCURRENCY: usize = 200;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -53,28 +47,6 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// One way to load a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    /// So many shares a second, whether or not earlier ones are answered: latency
-    Open,
-    /// Every miner has one share in flight: throughput
-    Closed,
-    /// Few miners with many shares in flight: throughput with full segments
-    Deep,
-    /// Connect, handshake, first job, close, again
-    Storm,
-    /// Connect and say nothing: memory
-    Idle,
-}
-
-pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
-    let usable = number.is_finite() && number > 0.0 && number <= 1e7;
-    if usable { Ok(number) } else { Err("must be above 0 and at most 10000000".to_owned()) }
-}
-
 impl Arguments {
     fn kinds(&self) -> Vec<Kind> {
         match (self.load.is_empty(), &self.target) {
@@ -84,49 +56,27 @@ impl Arguments {
         }
     }
 
-    /// Miners that are to be there when the measured phase begins.
-    fn asked(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Open | Kind::Closed => u64::from(self.connections),
-            Kind::Deep => u64::from(self.connections).min(DEEP_MINERS as u64),
-            Kind::Idle => u64::from(self.idle),
-            Kind::Storm => 0,
-        }
-    }
-
-    fn swarm(&self, kind: Kind, target: SocketAddr) -> SwarmConfig {
-        let (connections, load) = match kind {
-            Kind::Open => (self.connections as usize, Load::OpenLoop { per_second: self.rate }),
-            Kind::Closed => (self.connections as usize, Load::ClosedLoop { in_flight: 1 }),
-            Kind::Deep => {
-                let in_flight = usize::from(self.in_flight);
-                (DEEP_MINERS.min(self.connections as usize), Load::ClosedLoop { in_flight })
-            }
-            Kind::Storm => (1, Load::Storm { connects: self.storm, concurrency: STORM_CONCURRENCY }),
-            Kind::Idle => (self.idle as usize, Load::Idle),
-        };
-        // Many handshakes at once would measure the storm once more; idle miners come over a few seconds.
-        let ramp =
-            if kind == Kind::Storm { Duration::ZERO } else { Duration::from_millis(connections as u64 / 4) };
-        SwarmConfig {
-            target,
-            connections,
-            ramp,
-            load,
-            duration: Duration::from_secs(self.seconds),
-            user_prefix: self.user.clone(),
+    fn farm(&self) -> Farm {
+        Farm {
+            connections: self.connections,
+            rate: self.rate,
+            in_flight: self.in_flight,
+            storm: self.storm,
+            idle: self.idle,
+            seconds: self.seconds,
+            user: self.user.clone(),
             password: self.password.clone(),
-            ..SwarmConfig::default()
         }
     }
 }
 
 pub(super) fn execute(options: &Options, arguments: &Arguments) -> Result<(), Failure> {
     let target = arguments.target.as_deref().map(resolve).transpose()?;
-    let bench = Bench::new(options, arguments);
+    let bars = !arguments.json && std::io::stderr().is_terminal();
+    let meter = Meter { farm: arguments.farm(), options, bars };
     let outcome = match target {
-        Some(target) => bench.of_target(target)?,
-        None => bench.of_proxy()?,
+        Some(target) => measure::of_target(&meter, &arguments.kinds(), target)?,
+        None => measure::of_proxy(&meter, &arguments.kinds())?,
     };
     if arguments.json {
         screen::say(&serde_json::to_string_pretty(&outcome)?)?;

@@ -1,4 +1,4 @@
-//! Parts of `bench` in processes of their own: the pool and the proxy, so that the CPU and memory of each can be told.
+//! Parts of `bench` and `tune` in processes of their own: the pool and the proxy, so that the CPU and memory of each can be told.
 //!
 //! A child tells its address in the first line of its standard output, answers each line of its standard input with
 //! one line of figures, and ends when its standard input does: it never outlives its parent.
@@ -68,7 +68,7 @@ fn proxy(options: &Options) -> Result<(), Failure> {
     let sources = Sources { search: Vec::new(), ..Sources::new(options.overrides(), Vec::new()) };
     let mut config = config::load(&sources)?.config;
     config.server.addresses = vec![Ipv4Addr::LOCALHOST.into()];
-    // Any free port: several benches may run on one machine.
+    // Any free port: several measurements may run on one machine.
     config.server.port = 0;
     config.metrics.prometheus_port = 0;
     // The load generator is one farm on a few addresses, and faster than any.
@@ -86,7 +86,7 @@ fn serve_parent(address: SocketAddr, stopper: &Stopper) {
     if let Err(error) = answer(address) {
         screen::complain(&error);
     }
-    stopper.stop("the bench is over");
+    stopper.stop("the measurement is over");
 }
 
 /// Tells the address, then answers until the parent closes its end.
@@ -111,6 +111,12 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Starts a simulated pool.
+    pub(super) fn pool(shape: Shape) -> anyhow::Result<Running> {
+        let shape = shape.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        Self::start(&["pool".to_owned(), shape])
+    }
+
     /// Starts this program again as a child, with these arguments behind `child`.
     pub(super) fn start(arguments: &[String]) -> anyhow::Result<Running> {
         let program = std::env::current_exe().context("cannot find this program")?;
@@ -129,7 +135,10 @@ impl Running {
             .line::<Ready>()
             .with_context(|| {
                 // Arguments may hold a password: only which child it is may be told.
-                format!("starting the {} of the bench", arguments.first().map_or("child", String::as_str))
+                format!(
+                    "starting the {} of the measurement",
+                    arguments.first().map_or("child", String::as_str)
+                )
             })?
             .address;
         Ok(running)

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
     miners: u16,
     /// Shares a second of all miners together
-    #[arg(long, default_value_t = 25.0, value_parser = super::bench::rate)]
+    #[arg(long, default_value_t = 25.0, value_parser = super::load::rate)]
     rate: f64,
     /// End after this many seconds, not at Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]

@@ -18,6 +18,14 @@ impl CpuList {
         &self.0
     }
 
+    /// The list of these CPUs, in whatever order they come. `None` for none at all, or a CPU above 1023.
+    pub fn of(ids: impl IntoIterator<Item = usize>) -> Option<Self> {
+        let mut ids: Vec<usize> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.last().is_some_and(|last| *last <= CPU_MAX as usize).then_some(Self(ids))
+    }
+
     /// Reads `2-5,8`. `None` for an empty list, a range that runs backwards, or a CPU above 1023.
     pub fn parse(text: &str) -> Option<Self> {
         let mut ids = Vec::new();
@@ -29,9 +37,7 @@ impl CpuList {
             }
             ids.extend((first..=last).map(|id| id as usize));
         }
-        ids.sort_unstable();
-        ids.dedup();
-        Some(Self(ids))
+        Self::of(ids)
     }
 }
 
@@ -98,6 +104,8 @@ mod tests {
         for text in ["", "a", "1-", "-1", "+1", "1024", "0-4294967295", "1,,2", "1--2", "0-1-2"] {
             assert_eq!(CpuList::parse(text), None, "{text}");
         }
+        assert_eq!(CpuList::of([8, 2, 3, 2]).map(|list| list.to_string()), Some("2-3,8".to_owned()));
+        assert_eq!((CpuList::of([]), CpuList::of([0, 1024])), (None, None));
         assert_eq!(CpuList::parse(&"0-1023,".repeat(10_000)), None);
     }
 

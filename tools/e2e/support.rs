@@ -151,11 +151,16 @@ pub(crate) fn http(address: SocketAddr, path: &str) -> Option<String> {
 
 /// Runs a command to its end, which must come by itself.
 pub(crate) fn finish(command: &mut Command) -> Output {
+    finish_within(PATIENCE, command)
+}
+
+/// The same for a command that measures, which takes its time by itself.
+pub(crate) fn finish_within(patience: Duration, command: &mut Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     let (ended, watch) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if watch.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if watch.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     });

@@ -1,7 +1,7 @@
 //! What was measured, as a table for the eye.
 
-use super::Kind;
-use super::measure::{Measured, Outcome};
+use super::super::load::{Kind, Measured};
+use super::measure::Outcome;
 use std::fmt::Write;
 
 pub(super) fn table(outcome: &Outcome) -> String {
