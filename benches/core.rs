@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use loka_proto::message::MinerMessage;
 use loka_proto::middleware::{NoLog, RateLimit, Request};
 use loka_proto::{Client, ClientId, Cx, Direction, Flow, MessagePipeline, MessagePipelineBuilder, Method};
-use loka_proto::{Out, Parser, Policy, Session, Stage, StageCx, Stats, Tick, UserRule, Verdict};
+use loka_proto::{JobBodies, Out, Parser, Policy, Session, Stage, StageCx, Stats, Tick, UserRule, Verdict};
 use std::hint::black_box;
 
 const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"bench/1.0\"]}\n";
@@ -57,6 +57,7 @@ struct Bench<P> {
     session: Session,
     pipeline: P,
     parser: Parser,
+    jobs: JobBodies,
     policy: Policy,
     stats: Stats,
     out: Out,
@@ -68,7 +69,9 @@ impl<P: Stage> Bench<P> {
         let session = Session::new(ClientId(1), Tick(0));
         let policy = Policy { user, ..Policy::default() };
         let (parser, stats) = (Parser::default(), Stats::default());
-        let mut bench = Bench { session, pipeline, parser, policy, stats, out: Out::default(), now: Tick(0) };
+        let jobs = JobBodies::default();
+        let mut bench =
+            Bench { session, pipeline, parser, jobs, policy, stats, out: Out::default(), now: Tick(0) };
         bench.miner(SUBSCRIBE);
         bench.miner(AUTHORIZE);
         bench.call(|session, cx, _| session.handle_pool_up(cx, 1_000));
@@ -86,8 +89,8 @@ impl<P: Stage> Bench<P> {
         self.out.clear();
         // A share every 100 ms of the session's time, so that a rate limit is paid for and never reached.
         self.now = self.now + 100_000;
-        let Bench { session, pipeline, parser, policy, stats, out, now } = self;
-        call(session, &mut Cx { now: *now, out, stats, policy, pipeline }, parser);
+        let Bench { session, pipeline, parser, jobs, policy, stats, out, now } = self;
+        call(session, &mut Cx { now: *now, out, stats, policy, pipeline, jobs }, parser);
     }
 
     fn miner(&mut self, line: &[u8]) {
@@ -156,8 +159,8 @@ fn session(c: &mut Criterion) {
 /// A session that subscribes and whose miner leaves.
 fn plain_end<P: Stage>(session: &mut Session, bench: &mut Bench<P>) {
     bench.out.clear();
-    let Bench { pipeline, parser, policy, stats, out, now, .. } = bench;
-    let cx = &mut Cx { now: *now, out, stats, policy, pipeline };
+    let Bench { pipeline, parser, jobs, policy, stats, out, now, .. } = bench;
+    let cx = &mut Cx { now: *now, out, stats, policy, pipeline, jobs };
     session.handle_miner_bytes(cx, parser, black_box(SUBSCRIBE));
     session.handle_miner_eof(cx);
     black_box(session.is_over());

@@ -257,9 +257,9 @@ pub(super) static PERFORMANCE_ENABLE_STRING_INTERNING: Key<Switch> = Key::new(
     "performance.enable_string_interning",
     Switch,
     true,
-    "Store job bodies and the names of workers and agents once per shard.",
-)
-.later();
+    "Keep the newest jobs once per shard: a job that a pool sends to many miners is checked for the first and passed on \
+     to the others as it came. Of names a miner keeps eight bytes either way.",
+);
 
 pub(super) static PERFORMANCE_BUFFER_POOL_SIZE: Key<Whole> = Key::new(
     "performance.buffer_pool_size",

@@ -42,6 +42,7 @@ pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, ho
         connect_us: us(config.performance.connection_timeout),
         connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
         spare_buffers: config.performance.buffer_pool_size,
+        interns_jobs: config.performance.enable_string_interning,
         linger: config.performance.enable_lingering,
     }
 }

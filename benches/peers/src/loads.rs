@@ -8,8 +8,10 @@ use std::time::Duration;
 
 /// Miners of the loads with one share in flight each.
 const MINERS: usize = 1000;
-/// Miners that a new block is sent to, and miners that say nothing.
-const MANY_MINERS: usize = 5000;
+/// Miners that a new block is sent to.
+const BURST_MINERS: usize = 5000;
+/// Miners that say nothing.
+const IDLE_MINERS: usize = 9000;
 /// Branches that make a job of about 2 KB.
 const BRANCHES_OF_2_KB: usize = 20;
 /// Connections of a storm, and how many of them are made at a time.
@@ -38,7 +40,7 @@ pub(crate) enum Load {
     Storm,
     /// 20,000 such connections while 500 established miners send 2,000 shares a second
     Siege,
-    /// 5,000 miners that say nothing after their handshake
+    /// 9,000 miners that say nothing after their handshake
     Idle,
 }
 
@@ -59,7 +61,8 @@ impl Load {
         match self {
             Load::Open5k | Load::Open20k | Load::Closed => MINERS,
             Load::Deep => 200,
-            Load::Burst | Load::Idle => MANY_MINERS,
+            Load::Burst => BURST_MINERS,
+            Load::Idle => IDLE_MINERS,
             Load::Storm | Load::Siege => 0,
         }
     }

@@ -12,7 +12,7 @@
 use loka_proto::message::MinerMessage;
 use loka_proto::middleware::{NoLog, RateLimit, Request};
 use loka_proto::{Client, ClientId, Cx, End, Flow, Intent, MessagePipeline, MessagePipelineBuilder};
-use loka_proto::{Out, Parser, Policy, Reject, Session, Stage, StageCx, Stats, Tick};
+use loka_proto::{JobBodies, Out, Parser, Policy, Reject, Session, Stage, StageCx, Stats, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Strangers are told so this many times before their link is closed.
@@ -88,6 +88,7 @@ fn chain(inventory: Inventory) -> Chain {
 struct Shard {
     chain: Chain,
     parser: Parser,
+    jobs: JobBodies,
     policy: Policy,
     stats: Stats,
     out: Out,
@@ -99,6 +100,7 @@ impl Shard {
         Shard {
             chain: chain(inventory),
             parser: Parser::default(),
+            jobs: JobBodies::default(),
             policy: Policy::default(),
             stats: Stats::default(),
             out: Out::default(),
@@ -109,8 +111,8 @@ impl Shard {
     /// Makes one call of a session. Returns what goes to the miner and what goes to the pool.
     fn call(&mut self, call: impl FnOnce(&mut Cx<'_, Chain>, &mut Parser)) -> (String, String) {
         self.out.clear();
-        let Shard { chain, parser, policy, stats, out, now } = self;
-        call(&mut Cx { now: *now, out, stats, policy, pipeline: chain }, parser);
+        let Shard { chain, parser, jobs, policy, stats, out, now } = self;
+        call(&mut Cx { now: *now, out, stats, policy, pipeline: chain, jobs }, parser);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&self.out.to_miner), text(&self.out.to_pool))
     }

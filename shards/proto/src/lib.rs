@@ -15,7 +15,7 @@ pub mod tick;
 pub mod verdict;
 pub mod wire;
 
-pub use message::Method;
+pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
     Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolLoss, Reject, Session, UserRule,

@@ -24,6 +24,10 @@ pub const HELD_BYTES_MAX: usize = 2 * MINER_LINE_BYTES_MAX;
 pub const EARLY_BYTES_MAX: usize = 2 * POOL_LINE_BYTES_MAX;
 /// Jobs whose difficulty a session remembers.
 pub const JOBS_MAX: usize = 16;
+/// Job bodies that a shard remembers: those of the pools, the one before while a new one spreads, and some to spare.
+pub const JOB_BODIES_MAX: usize = 4;
+/// Longest job body that is remembered, in bytes.
+pub const JOB_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Workers that one connection may authorize.
 pub const WORKERS_MAX: usize = 32;
 /// Messages of one miner that may be refused as malformed before its link is closed.
@@ -48,6 +52,7 @@ pub const OWN_REQUEST_ID: &[u8] = b"2100000000";
 
 const _: () = {
     assert!(MINER_LINE_BYTES_MAX < POOL_LINE_BYTES_MAX);
+    assert!(JOB_BODY_BYTES_MAX <= POOL_LINE_BYTES_MAX);
     assert!(HELD_BYTES_MAX >= MINER_LINE_BYTES_MAX, "one line of the largest size can be held");
     assert!(EARLY_BYTES_MAX >= POOL_LINE_BYTES_MAX, "one line of the largest size can be held");
     assert!(OUT_BYTES_MAX >= 2 * POOL_LINE_BYTES_MAX, "a read of whole lines and a finished carry fit");

@@ -3,10 +3,12 @@
 //! Views are checked once, here; whoever holds one need not doubt it. Whatever the proxy need not understand is
 //! relayed as it came.
 
+mod job;
 mod method;
 mod miner;
 mod pool;
 
+pub use job::{JobBodies, JobId};
 pub use method::Method;
 pub use miner::{Asked, Authorize, Configure, MinerMessage, Submit};
 pub use pool::{Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};

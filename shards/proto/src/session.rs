@@ -16,6 +16,7 @@ pub use mining::Mining;
 pub use names::UserRule;
 pub use reasons::{End, Filtered, Reject};
 
+use crate::message::JobBodies;
 use crate::middleware::{Stage, StageCx};
 use crate::stats::Stats;
 use crate::tick::Tick;
@@ -82,6 +83,8 @@ pub struct Cx<'a, P> {
     pub policy: &'a Policy,
     /// The middleware chain of the shard.
     pub pipeline: &'a mut P,
+    /// Jobs that the shard knows already.
+    pub jobs: &'a mut JobBodies,
 }
 
 impl<P: Stage> Cx<'_, P> {
@@ -148,6 +151,8 @@ pub struct Session {
     first_byte_seen: bool,
     /// Some `mining.subscribe` was answered with an extranonce.
     is_subscribed: bool,
+    /// It ended while the pool owed an answer.
+    ended_owed: bool,
     dial: bool,
     close: Option<End>,
 }
@@ -168,6 +173,7 @@ impl Session {
             last_message: now,
             first_byte_seen: false,
             is_subscribed: false,
+            ended_owed: false,
             dial: false,
             close: None,
         }
@@ -191,6 +197,13 @@ impl Session {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Ended
+    }
+
+    /// Whether the session has ended with every request answered: all that was sent to the pool has reached it, and nothing
+    /// is lost when its connection is reset instead of closed.
+    #[must_use]
+    pub fn ended_settled(&self) -> bool {
+        self.is_over() && !self.ended_owed
     }
 
     /// Whether bytes of the miner still mean something.
@@ -237,6 +250,7 @@ impl Session {
         if self.is_over() {
             return;
         }
+        self.ended_owed = self.pending.len() > 0;
         self.phase = Phase::Ended;
         self.close = Some(end);
         self.dial = false;

@@ -8,4 +8,5 @@ pub mod write;
 
 pub use frame::{Carry, LineTooLong};
 pub use id::Id;
+pub(crate) use id::fingerprint;
 pub use read::{Envelope, Json, JsonKind, Parser, ReadError, Span};

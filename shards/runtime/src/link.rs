@@ -9,6 +9,7 @@ use loka_proto::{Policy, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// One socket of a link, with the bytes that it did not take yet.
 #[derive(Debug, Default)]
@@ -111,6 +112,15 @@ impl Side {
         }
     }
 
+    /// Makes the closing that follows a reset. In an orderly one the side that closes first keeps the local port for another
+    /// minute; a farm that connects again as a whole would run out of ports for its pool.
+    fn close_by_reset(&self) {
+        if let Some(socket) = &self.socket {
+            // Where it cannot be set the connection is closed in the ordinary way.
+            let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        }
+    }
+
     /// Closes the socket, which also takes it out of the poller's set.
     pub(crate) fn close(&mut self, spares: &mut Spares) {
         self.socket = None;
@@ -209,16 +219,18 @@ impl Link {
     /// Makes the pool's socket notice a dead peer, once it is open. A link that lives long enough for its first timer is
     /// one that lasts.
     pub(crate) fn keep_pool_alive(&mut self) {
-        if self.dial.is_none() && !self.is_kept_alive {
-            if let Some(socket) = &self.pool.socket {
-                dial::keep_alive(socket);
-                self.is_kept_alive = true;
-            }
+        if let Some(socket) = self.pool.socket.as_ref().filter(|_| self.dial.is_none() && !self.is_kept_alive)
+        {
+            dial::keep_alive(socket);
+            self.is_kept_alive = true;
         }
     }
 
     /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
     pub(crate) fn begin_closing(&mut self, spares: &mut Spares, now: Tick) {
+        if self.dial.is_none() && self.session.ended_settled() && self.pool.queue.is_empty() {
+            self.pool.close_by_reset();
+        }
         self.pool.close(spares);
         self.dial = None;
         if self.closing.is_none() {

@@ -70,6 +70,8 @@ pub struct ShardPlan {
     pub connections_max: usize,
     /// Spare buffers that the shard keeps for queues.
     pub spare_buffers: usize,
+    /// Whether a job that came before, to any miner of the shard, is passed on without being checked again.
+    pub interns_jobs: bool,
     /// Whether the shard waits for its sockets itself between two ticks, instead of in its executor every time.
     pub linger: bool,
 }

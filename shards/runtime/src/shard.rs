@@ -21,7 +21,7 @@ use crate::timers::{Timer, Wheel};
 use crate::token::Token;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
-use loka_proto::{Out, Parser, Tick};
+use loka_proto::{JobBodies, Out, Parser, Tick};
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use slab::Slab;
@@ -174,6 +174,7 @@ struct Shard<P> {
     scratch: Box<[u8]>,
     out: Out,
     parser: Parser,
+    jobs: JobBodies,
     clock: Clock,
     now: Tick,
     last_report: Tick,
@@ -190,6 +191,7 @@ impl<P: Stage> Shard<P> {
     fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
         let Start { spec: _, plan, listeners, pipeline, mailbox, report, ready } = start;
         let clock = Clock::start();
+        let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
         let poller = Poller::new(EVENTS_PER_TURN).map_err(io_error("epoll"))?;
         let tick = start_ticking().map_err(io_error("timer"))?;
@@ -219,6 +221,7 @@ impl<P: Stage> Shard<P> {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             out: Out::default(),
             parser: Parser::default(),
+            jobs,
             clock,
             now,
             last_report: now,

@@ -1,6 +1,8 @@
 //! The steady path of a share asks the allocator for nothing: counted, not promised.
 
-use loka_proto::{ClientId, Cx, MessagePipelineBuilder, Out, Parser, Policy, Session, Stats, Tick, UserRule};
+use loka_proto::{
+    ClientId, Cx, JobBodies, MessagePipelineBuilder, Out, Parser, Policy, Session, Stats, Tick, UserRule,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,14 +47,15 @@ const DIFFICULTY: &[u8] = b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"
 fn a_share_and_its_answer_allocate_nothing() {
     let policy = Policy { user: UserRule::new("farm", "", &[".".to_owned()]), ..Policy::default() };
     let (mut out, mut stats, mut parser) = (Out::default(), Stats::default(), Parser::default());
-    let mut pipeline = MessagePipelineBuilder::standard().build();
+    let (mut pipeline, mut jobs) = (MessagePipelineBuilder::standard().build(), JobBodies::default());
     let mut session = Session::new(ClientId(1), Tick(0));
     let mut now = 0;
     let mut call = |session: &mut Session, bytes: &[u8], from_miner: bool| {
         now += 10;
         let (out, stats) = (&mut out, &mut stats);
         out.clear();
-        let mut cx = Cx { now: Tick(now), out, stats, policy: &policy, pipeline: &mut pipeline };
+        let mut cx =
+            Cx { now: Tick(now), out, stats, policy: &policy, pipeline: &mut pipeline, jobs: &mut jobs };
         if from_miner {
             session.handle_miner_bytes(&mut cx, &mut parser, bytes);
         } else {

@@ -53,6 +53,7 @@ impl Proxy {
             connections_max: 5_000,
             spare_buffers: 16,
             linger: true,
+            interns_jobs: true,
         };
         change(&mut plan);
         let sockets = bind_all(&[listen], shards).unwrap();
@@ -211,6 +212,7 @@ fn a_shard_that_cannot_go_on_says_so() {
         connections_max: 1,
         spare_buffers: 0,
         linger: true,
+        interns_jobs: true,
     };
     let (mailbox, _end, report) = mailbox(0);
     // A file cannot be watched, let alone accepted from.

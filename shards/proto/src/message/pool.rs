@@ -1,7 +1,7 @@
 //! What pools say.
 
 use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
-use crate::message::{Method, is_hex_text};
+use crate::message::{JobId, Method, is_hex_text};
 use crate::session::Filtered;
 use crate::wire::{Envelope, Json, JsonKind};
 
@@ -9,7 +9,7 @@ use crate::wire::{Envelope, Json, JsonKind};
 #[derive(Debug, Clone, Copy)]
 pub enum PoolMessage<'t> {
     /// `mining.notify`
-    Notify(Notify<'t>),
+    Notify(Notify),
     /// `mining.set_difficulty`: a finite number above zero
     SetDifficulty(f64),
     /// `mining.set_extranonce`
@@ -25,10 +25,10 @@ pub enum PoolMessage<'t> {
 }
 
 /// `mining.notify`: the parts that the session tracks.
-#[derive(Debug, Clone, Copy)]
-pub struct Notify<'t> {
-    /// The job's id.
-    pub job: Json<'t>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notify {
+    /// The job.
+    pub job: JobId,
     /// Whether all earlier jobs are void: the last parameter, be there 9 or 10.
     pub clean_jobs: bool,
 }
@@ -107,10 +107,10 @@ impl<'t> PoolMessage<'t> {
     }
 }
 
-impl<'t> Notify<'t> {
+impl Notify {
     /// `[job, prevhash, coinbase1, coinbase2, branches, version, nbits, ntime, …, clean_jobs]`. Old firmware copies these
     /// into buffers of the expected size without counting (CVE-2014-4503), so every size is checked here.
-    fn read(params: Option<Json<'t>>) -> Option<Notify<'t>> {
+    fn read(params: Option<Json<'_>>) -> Option<Notify> {
         let params = params.filter(|params| (9..=10).contains(&params.len()))?;
         let mut items = params.items();
         let job = items.next().filter(|job| job.as_str().is_some() || job.as_i64().is_some())?;
@@ -124,7 +124,7 @@ impl<'t> Notify<'t> {
         let numbers = (0..3).all(|_| items.next().is_some_and(|value| is_hex(value, Some(8))));
         let clean_jobs = items.last().filter(|_| sized && numbers)?;
         match clean_jobs.kind() {
-            JsonKind::Bool(clean_jobs) => Some(Notify { job, clean_jobs }),
+            JsonKind::Bool(clean_jobs) => Some(Notify { job: JobId::of(job), clean_jobs }),
             JsonKind::Null | JsonKind::Number | JsonKind::Str | JsonKind::Array | JsonKind::Object => None,
         }
     }

@@ -1,8 +1,9 @@
 //! What is known of one miner. Middleware stages read it; only the session writes it.
 
 use crate::limits::WORKERS_MAX;
-use crate::session::mining::{Mining, fingerprint};
+use crate::session::mining::Mining;
 use crate::tick::Tick;
+use crate::wire::fingerprint;
 use smallvec::SmallVec;
 
 /// Names a connection for its whole life; the caller never gives one twice in a shard.

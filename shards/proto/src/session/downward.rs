@@ -3,7 +3,7 @@
 use super::pending::{Asked, Request};
 use super::{Cx, End, Filtered, Phase, Session, VersionRolling};
 use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
-use crate::message::{Configure, Method, PoolMessage, Reconnect, SubscribeResult, granted_mask};
+use crate::message::{Configure, Method, Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::Direction;
 use crate::verdict::Verdict;
@@ -28,6 +28,10 @@ impl Session {
             return;
         }
         self.last_message = cx.now;
+        if let Some(notify) = cx.jobs.find(line) {
+            cx.stats.message(Direction::FromPool, Method::Notify);
+            return self.handle_notify(cx, line, notify);
+        }
         if parser.read(line, |envelope| self.handle_pool_message(cx, envelope)).is_err() {
             cx.stats.message(Direction::FromPool, Method::Unknown);
             return self.end(cx, End::PoolGarbage);
@@ -50,8 +54,8 @@ impl Session {
         match message {
             PoolMessage::Answer => self.handle_answer(cx, envelope),
             PoolMessage::Notify(notify) => {
-                self.client.mining.notify(&notify);
-                self.send_down(cx, method, |out| out.extend_from_slice(line));
+                cx.jobs.learn(line, notify);
+                self.handle_notify(cx, line, notify);
             }
             PoolMessage::SetDifficulty(difficulty) => {
                 self.client.mining.set_difficulty(difficulty);
@@ -69,6 +73,11 @@ impl Session {
             PoolMessage::Reconnect(reconnect) => self.handle_reconnect(cx, &reconnect),
             PoolMessage::Request(method) => self.send_down(cx, method, |out| out.extend_from_slice(line)),
         }
+    }
+
+    fn handle_notify<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], notify: Notify) {
+        self.client.mining.notify(notify);
+        self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
     }
 
     fn handle_set_extranonce<P: Stage>(

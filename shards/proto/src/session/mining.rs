@@ -1,14 +1,14 @@
 //! The work a miner has: where its shares live, how hard they are, which jobs it knows.
 
 use crate::limits::JOBS_MAX;
-use crate::message::{Notify, Submit, SubscribeResult};
+use crate::message::{JobId, Notify, Submit, SubscribeResult};
 use crate::wire::Json;
 use smallvec::SmallVec;
 
 /// A job and the difficulty that its shares were asked for.
 #[derive(Debug, Clone, Copy)]
 struct Job {
-    id: u64,
+    id: JobId,
     difficulty: f64,
 }
 
@@ -63,7 +63,7 @@ impl Mining {
     /// The difficulty that a share on this job was asked for; the present one for a job that was forgotten.
     #[must_use]
     pub fn difficulty_of(&self, job: Json<'_>) -> f64 {
-        let id = job_fingerprint(job);
+        let id = JobId::of(job);
         self.jobs.iter().rev().find(|known| known.id == id).map_or(self.difficulty, |known| known.difficulty)
     }
 
@@ -96,7 +96,7 @@ impl Mining {
         }
     }
 
-    pub(crate) fn notify(&mut self, notify: &Notify<'_>) {
+    pub(crate) fn notify(&mut self, notify: Notify) {
         self.difficulty = self.next_difficulty;
         self.extranonce2_size = self.next_extranonce2_size;
         if notify.clean_jobs {
@@ -105,43 +105,6 @@ impl Mining {
         if self.jobs.len() == JOBS_MAX {
             self.jobs.remove(0);
         }
-        self.jobs.push(Job { id: job_fingerprint(notify.job), difficulty: self.difficulty });
+        self.jobs.push(Job { id: notify.job, difficulty: self.difficulty });
     }
-}
-
-/// A job's id is a string or, from some miners, the same digits as a number.
-fn job_fingerprint(job: Json<'_>) -> u64 {
-    match (job.as_str(), job.as_i64()) {
-        (Some(text), _) => fingerprint(text.as_bytes()),
-        (None, Some(number)) => {
-            let mut digits = [0_u8; 20];
-            fingerprint(write_digits(&mut digits, number))
-        }
-        (None, None) => 0,
-    }
-}
-
-fn write_digits(buffer: &mut [u8; 20], number: i64) -> &[u8] {
-    let mut rest = number.unsigned_abs();
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        at -= 1;
-        buffer[at] = b'-';
-    }
-    &buffer[at..]
-}
-
-/// FNV-1a: names are told apart, not protected.
-pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

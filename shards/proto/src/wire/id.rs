@@ -65,6 +65,13 @@ fn decode(raw: &[u8]) -> Option<OwnedValue> {
     simd_json::to_owned_value(&mut raw.to_vec()).ok()
 }
 
+/// FNV-1a: names are told apart, not protected.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use loka_proto::limits::{EARLY_BYTES_MAX, HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, POOL_LINE_BYTES_MAX};
 use loka_proto::{
-    ClientId, Cx, Intent, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolLoss, Session,
-    Stats, Tick,
+    ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolLoss,
+    Session, Stats, Tick,
 };
 
 /// One thing that happens to a session.
@@ -29,6 +29,7 @@ pub(crate) struct Harness {
     pub(crate) intents: Vec<Intent>,
     pipeline: MessagePipeline,
     parser: Parser,
+    jobs: JobBodies,
 }
 
 impl Harness {
@@ -45,6 +46,7 @@ impl Harness {
             intents: Vec::new(),
             pipeline: MessagePipelineBuilder::standard().build(),
             parser: Parser::default(),
+            jobs: JobBodies::default(),
         }
     }
 
@@ -83,6 +85,7 @@ impl Harness {
             stats: &mut self.stats,
             policy: &self.policy,
             pipeline: &mut self.pipeline,
+            jobs: &mut self.jobs,
         };
         then(&mut self.session, &mut cx, &mut self.parser);
         self.to_miner.append(&mut out.to_miner);

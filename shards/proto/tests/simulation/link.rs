@@ -65,6 +65,7 @@ impl Link {
             stats: &mut self.stats,
             policy: &shard.policy,
             pipeline: &mut shard.pipeline,
+            jobs: &mut shard.jobs,
         };
         what(&mut self.session, &mut cx, &mut shard.parser);
         let intents: Vec<Intent> = std::iter::from_fn(|| self.session.poll_intent()).collect();

@@ -84,6 +84,7 @@ pub(crate) struct Shard {
     pub(crate) probe: Probe,
     pub(crate) policy: Policy,
     pub(crate) parser: Parser,
+    pub(crate) jobs: loka_proto::JobBodies,
 }
 
 /// A chain and a policy for all sessions of a run.
@@ -104,7 +105,13 @@ pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
         handshake_us: 15 * SECOND,
         idle_us: rng.pick(&[20 * SECOND, 600 * SECOND]),
     };
-    Shard { pipeline, probe, policy, parser: loka_proto::Parser::default() }
+    Shard {
+        pipeline,
+        probe,
+        policy,
+        parser: loka_proto::Parser::default(),
+        jobs: loka_proto::JobBodies::default(),
+    }
 }
 
 /// Shows an event, for whoever looks for a fault.

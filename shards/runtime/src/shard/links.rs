@@ -136,8 +136,8 @@ impl<P: Stage> Shard<P> {
 
     /// Calls the session with what it needs.
     pub(super) fn with(&mut self, key: usize, call: impl FnOnce(&mut Session, &mut Cx<'_, P>)) {
-        let Shard { links, out, report, plan, pipeline, now, .. } = self;
-        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline };
+        let Shard { links, out, report, plan, pipeline, jobs, now, .. } = self;
+        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
         call(&mut links[key].session, &mut cx);
     }
 
@@ -148,8 +148,8 @@ impl<P: Stage> Shard<P> {
         count: usize,
         call: impl FnOnce(&mut Session, &mut Cx<'_, P>, &mut Parser, &[u8]),
     ) {
-        let Shard { links, out, report, plan, pipeline, now, parser, scratch, .. } = self;
-        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline };
+        let Shard { links, out, report, plan, pipeline, jobs, now, parser, scratch, .. } = self;
+        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
         call(&mut links[key].session, &mut cx, parser, &scratch[..count]);
     }
 

@@ -1,0 +1,121 @@
+//! Jobs: what a session keeps of one, and what a shard keeps of the few that it is sent most.
+//!
+//! A pool sends a new job to every miner in the same words. The words are checked once for each shard and remembered; who
+//! is sent them again is spared the check, which for two kilobytes of hexadecimal costs more than all else that is done
+//! with them. It refuses to guess: only a line that is the same to the last byte is known.
+
+use crate::limits::{JOB_BODIES_MAX, JOB_BODY_BYTES_MAX};
+use crate::message::Notify;
+use crate::wire::{Json, fingerprint};
+
+/// Tells jobs apart. Pools give ids of any kind; a session keeps eight bytes of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobId(u64);
+
+impl JobId {
+    /// A job's id is a string or, from some miners, the same digits as a number.
+    pub(crate) fn of(job: Json<'_>) -> JobId {
+        JobId(match (job.as_str(), job.as_i64()) {
+            (Some(text), _) => fingerprint(text.as_bytes()),
+            (None, Some(number)) => {
+                let mut digits = [0_u8; 20];
+                fingerprint(write_digits(&mut digits, number))
+            }
+            (None, None) => 0,
+        })
+    }
+}
+
+fn write_digits(buffer: &mut [u8; 20], number: i64) -> &[u8] {
+    let mut rest = number.unsigned_abs();
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    &buffer[at..]
+}
+
+/// The newest job bodies of one shard, each with what its check found.
+#[derive(Debug)]
+pub struct JobBodies {
+    known: Vec<(Vec<u8>, Notify)>,
+    /// The one that is forgotten next.
+    oldest: usize,
+    is_on: bool,
+}
+
+impl Default for JobBodies {
+    fn default() -> Self {
+        JobBodies::new(true)
+    }
+}
+
+impl JobBodies {
+    /// An empty store; one that is not `is_on` remembers nothing.
+    #[must_use]
+    pub fn new(is_on: bool) -> JobBodies {
+        JobBodies { known: Vec::new(), oldest: 0, is_on }
+    }
+
+    /// What a line means that came before, to this miner or to another.
+    pub(crate) fn find(&self, line: &[u8]) -> Option<Notify> {
+        self.known.iter().find(|(body, _)| body.as_slice() == line).map(|(_, notify)| *notify)
+    }
+
+    /// Remembers a line that was found to be this job, in the place of the oldest.
+    pub(crate) fn learn(&mut self, line: &[u8], notify: Notify) {
+        if !self.is_on || line.len() > JOB_BODY_BYTES_MAX {
+            return;
+        }
+        if self.known.len() < JOB_BODIES_MAX {
+            self.known.push((line.to_vec(), notify));
+            return;
+        }
+        let (body, known) = &mut self.known[self.oldest];
+        body.clear();
+        body.extend_from_slice(line);
+        *known = notify;
+        self.oldest = (self.oldest + 1) % JOB_BODIES_MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notify(clean_jobs: bool) -> Notify {
+        Notify { job: JobId(7), clean_jobs }
+    }
+
+    #[test]
+    fn only_the_same_words_are_known_and_the_oldest_are_forgotten() {
+        let mut bodies = JobBodies::default();
+        bodies.learn(b"one\n", notify(true));
+        assert_eq!(bodies.find(b"one\n"), Some(notify(true)));
+        assert_eq!(bodies.find(b"one"), None);
+        for number in 0..JOB_BODIES_MAX {
+            bodies.learn(format!("other {number}\n").as_bytes(), notify(false));
+        }
+        assert_eq!(bodies.find(b"one\n"), None);
+        assert_eq!(bodies.find(b"other 0\n"), Some(notify(false)));
+    }
+
+    #[test]
+    fn nothing_is_remembered_beyond_its_bound_or_when_it_is_off() {
+        let mut bodies = JobBodies::default();
+        bodies.learn(&vec![b'a'; JOB_BODY_BYTES_MAX + 1], notify(true));
+        assert!(bodies.known.is_empty());
+        let mut off = JobBodies::new(false);
+        off.learn(b"one\n", notify(true));
+        assert_eq!(off.find(b"one\n"), None);
+    }
+}
