@@ -26,6 +26,8 @@ const ESTABLISHED_PER_SECOND: f64 = 2000.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Load {
+    /// One miner with one share in flight: what a proxy adds to a message that is alone
+    Lone,
     /// 5,000 shares a second from 1,000 miners, whether or not earlier ones are answered
     Open5k,
     /// The same with 20,000
@@ -45,7 +47,8 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    pub(crate) const ALL: [Load; 8] = [
+    pub(crate) const ALL: [Load; 9] = [
+        Load::Lone,
         Load::Open5k,
         Load::Open20k,
         Load::Closed,
@@ -59,6 +62,7 @@ impl Load {
     /// Miners that must be there when the measured phase begins; none in a storm.
     pub(crate) fn asked(self) -> usize {
         match self {
+            Load::Lone => 1,
             Load::Open5k | Load::Open20k | Load::Closed => MINERS,
             Load::Deep => 200,
             Load::Burst => BURST_MINERS,
@@ -70,7 +74,8 @@ impl Load {
     pub(crate) fn pool(self, clock: &JobClock) -> PoolConfig {
         let (branches, job_clock) = match self {
             Load::Burst => (BRANCHES_OF_2_KB, Some(clock.clone())),
-            Load::Open5k
+            Load::Lone
+            | Load::Open5k
             | Load::Open20k
             | Load::Closed
             | Load::Deep
@@ -91,7 +96,7 @@ impl Load {
         let load = match self {
             Load::Open5k => loka_rig::Load::OpenLoop { per_second: 5000.0 },
             Load::Open20k => loka_rig::Load::OpenLoop { per_second: 20_000.0 },
-            Load::Closed => loka_rig::Load::ClosedLoop { in_flight: 1 },
+            Load::Lone | Load::Closed => loka_rig::Load::ClosedLoop { in_flight: 1 },
             Load::Deep => loka_rig::Load::ClosedLoop { in_flight: 16 },
             Load::Burst | Load::Idle => loka_rig::Load::Idle,
             Load::Storm => loka_rig::Load::Storm { connects: STORM, concurrency: STORM_CONCURRENCY },

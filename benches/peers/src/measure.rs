@@ -55,7 +55,7 @@ pub(crate) fn measure(
             let (storm, miners) = besiege(running.address, &config, &mut watch)?;
             (swarm, others) = (Some(storm), Some(miners));
         }
-        Load::Open5k | Load::Open20k | Load::Closed | Load::Deep | Load::Storm | Load::Idle => {}
+        Load::Lone | Load::Open5k | Load::Open20k | Load::Closed | Load::Deep | Load::Storm | Load::Idle => {}
     }
     let swarm = match swarm {
         Some(swarm) => swarm,
@@ -202,7 +202,7 @@ impl Watch {
         let whole_s = cpu_s - self.before.cpu_s;
         let marks = self.first.zip(self.last);
         let charged = match load {
-            Load::Open5k | Load::Open20k | Load::Closed | Load::Deep => {
+            Load::Lone | Load::Open5k | Load::Open20k | Load::Closed | Load::Deep => {
                 marks.map(|(first, last)| (last.cpu_s - first.cpu_s, last.done - first.done))
             }
             // The first job of each miner came with its handshake, before the first look.

@@ -34,86 +34,77 @@ fn cpu(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
     measured.cpu_us_each
 }
 
-const FIGURES: [Figure; 19] = [
-    Figure { name: "5,000/s: CPU us a submit", load: Load::Open5k, more: false, of: cpu },
-    Figure {
-        name: "5,000/s: p50 us",
-        load: Load::Open5k,
-        more: false,
-        of: |m, _| Some(float(m.swarm.submit_us.p50)),
-    },
-    Figure {
-        name: "5,000/s: p99 us",
-        load: Load::Open5k,
-        more: false,
-        of: |m, _| Some(float(m.swarm.submit_us.p99)),
-    },
-    Figure {
-        name: "5,000/s: added p50 us",
-        load: Load::Open5k,
-        more: false,
-        of: |m, d| added(m, d, |p| p.p50),
-    },
-    Figure {
-        name: "5,000/s: added p99 us",
-        load: Load::Open5k,
-        more: false,
-        of: |m, d| added(m, d, |p| p.p99),
-    },
-    Figure { name: "20,000/s: CPU us a submit", load: Load::Open20k, more: false, of: cpu },
-    Figure {
-        name: "20,000/s: p99 us",
-        load: Load::Open20k,
-        more: false,
-        of: |m, _| Some(float(m.swarm.submit_us.p99)),
-    },
-    Figure { name: "1 in flight: submits a CPU second", load: Load::Closed, more: true, of: per_cpu_second },
-    Figure {
-        name: "1 in flight: submits/s",
-        load: Load::Closed,
-        more: true,
-        of: |m, _| Some(m.swarm.shares_per_second),
-    },
-    Figure { name: "16 in flight: submits a CPU second", load: Load::Deep, more: true, of: per_cpu_second },
-    Figure {
-        name: "16 in flight: submits/s",
-        load: Load::Deep,
-        more: true,
-        of: |m, _| Some(m.swarm.shares_per_second),
-    },
-    Figure { name: "block to 5,000: CPU us a job", load: Load::Burst, more: false, of: cpu },
-    Figure {
-        name: "block to 5,000: p99 us",
-        load: Load::Burst,
-        more: false,
-        of: |m, _| Some(float(m.swarm.job_us.p99)),
-    },
-    Figure {
-        name: "storm: handshakes/s",
-        load: Load::Storm,
-        more: true,
-        of: |m, _| Some(m.swarm.handshakes_per_second),
-    },
-    Figure { name: "storm: CPU us a handshake", load: Load::Storm, more: false, of: cpu },
-    Figure {
-        name: "siege: established p50 us",
-        load: Load::Siege,
-        more: false,
-        of: |m, _| Some(float(m.established.as_ref()?.submit_us.p50)),
-    },
-    Figure {
-        name: "siege: established p99 us",
-        load: Load::Siege,
-        more: false,
-        of: |m, _| Some(float(m.established.as_ref()?.submit_us.p99)),
-    },
-    Figure {
-        name: "siege: handshakes/s",
-        load: Load::Siege,
-        more: true,
-        of: |m, _| Some(m.swarm.handshakes_per_second),
-    },
-    Figure { name: "idle: bytes a miner", load: Load::Idle, more: false, of: |m, _| m.bytes_per_miner },
+const fn less(name: &'static str, load: Load, of: fn(&Measured, Option<&Measured>) -> Option<f64>) -> Figure {
+    Figure { name, load, more: false, of }
+}
+
+const fn more(name: &'static str, load: Load, of: fn(&Measured, Option<&Measured>) -> Option<f64>) -> Figure {
+    Figure { name, load, more: true, of }
+}
+
+fn p50(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(float(measured.swarm.submit_us.p50))
+}
+
+fn p99(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(float(measured.swarm.submit_us.p99))
+}
+
+fn added_p50(measured: &Measured, direct: Option<&Measured>) -> Option<f64> {
+    added(measured, direct, |times| times.p50)
+}
+
+fn added_p99(measured: &Measured, direct: Option<&Measured>) -> Option<f64> {
+    added(measured, direct, |times| times.p99)
+}
+
+fn per_second(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(measured.swarm.shares_per_second)
+}
+
+fn handshakes(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(measured.swarm.handshakes_per_second)
+}
+
+fn job_p99(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(float(measured.swarm.job_us.p99))
+}
+
+fn established_p50(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(float(measured.established.as_ref()?.submit_us.p50))
+}
+
+fn established_p99(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    Some(float(measured.established.as_ref()?.submit_us.p99))
+}
+
+fn bytes(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    measured.bytes_per_miner
+}
+
+const FIGURES: [Figure; 22] = [
+    less("alone: p50 us", Load::Lone, p50),
+    less("alone: added p50 us", Load::Lone, added_p50),
+    less("alone: added p99 us", Load::Lone, added_p99),
+    less("5,000/s: CPU us a submit", Load::Open5k, cpu),
+    less("5,000/s: p50 us", Load::Open5k, p50),
+    less("5,000/s: p99 us", Load::Open5k, p99),
+    less("5,000/s: added p50 us", Load::Open5k, added_p50),
+    less("5,000/s: added p99 us", Load::Open5k, added_p99),
+    less("20,000/s: CPU us a submit", Load::Open20k, cpu),
+    less("20,000/s: p99 us", Load::Open20k, p99),
+    more("1 in flight: submits a CPU second", Load::Closed, per_cpu_second),
+    more("1 in flight: submits/s", Load::Closed, per_second),
+    more("16 in flight: submits a CPU second", Load::Deep, per_cpu_second),
+    more("16 in flight: submits/s", Load::Deep, per_second),
+    less("block to 5,000: CPU us a job", Load::Burst, cpu),
+    less("block to 5,000: p99 us", Load::Burst, job_p99),
+    more("storm: handshakes/s", Load::Storm, handshakes),
+    less("storm: CPU us a handshake", Load::Storm, cpu),
+    less("siege: established p50 us", Load::Siege, established_p50),
+    less("siege: established p99 us", Load::Siege, established_p99),
+    more("siege: handshakes/s", Load::Siege, handshakes),
+    less("idle: bytes a miner", Load::Idle, bytes),
 ];
 
 pub(crate) fn table(machine: &Machine, measured: &[Measured]) -> String {

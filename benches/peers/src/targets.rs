@@ -148,11 +148,11 @@ impl Running {
         if target.kind == Kind::Direct {
             return Ok(Running { child: None, address: pool, _folder: folder });
         }
-        let address = unused_address()?;
+        let (address, metrics) = unused_addresses()?;
         let mut command = Command::new(&target.program);
         match target.kind {
             Kind::Direct => {}
-            Kind::Loka => loka(&mut command, arguments, address, pool)?,
+            Kind::Loka => loka(&mut command, arguments, address, metrics, pool),
             Kind::Haproxy => haproxy(&mut command, folder.path(), address, pool)?,
             Kind::Nginx => nginx(&mut command, folder.path(), address, pool)?,
             Kind::Tokio => {
@@ -209,29 +209,32 @@ impl Drop for Running {
     }
 }
 
-/// A free port of loopback. Somebody else could take it before the proxy does; then the proxy says so and ends.
-fn unused_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// Two free ports of loopback, both held until both are known, or they could be the same. Somebody else could take one
+/// before the proxy does; then the proxy says so and ends.
+fn unused_addresses() -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (first, second) = (listen()?, listen()?);
+    Ok((first.local_addr()?, second.local_addr()?))
 }
 
 fn loka(
     command: &mut Command,
     arguments: &Arguments,
     address: SocketAddr,
+    metrics: SocketAddr,
     pool: SocketAddr,
-) -> anyhow::Result<()> {
+) {
     let (listen, pool, cpu) = (address.to_string(), pool.to_string(), arguments.target_cpu.to_string());
     command.args(["run", "--listen", &listen, "--pool", &pool, "--shards", "1", "--cpus", &cpu]);
     command.args(["--log-level", "warn"]);
     // As it is run: with its metrics on.
-    command.arg("--set").arg(format!("metrics.prometheus_port={}", unused_address()?.port()));
+    command.arg("--set").arg(format!("metrics.prometheus_port={}", metrics.port()));
     // The load generator is one farm on a few addresses, and faster than any.
     command.args(["--set", "security.enable_rate_limiting=false", "--set", "server.drain_timeout=1s"]);
     command.arg("--set").arg(format!("server.max_connections={CONNECTIONS_MAX}"));
     for set in &arguments.set {
         command.arg("--set").arg(set);
     }
-    Ok(())
 }
 
 /// Two descriptors a miner, within what this process may open and hands on. HAProxy refuses to start with more.
