@@ -167,7 +167,8 @@ impl Proxy {
         let host = preflight::check(specs.len())?;
         let addresses = resolve::once(&config.pool)?;
         let plan = plan::shard_plan(config, &addresses, specs.len(), host);
-        let sockets = bind_all(&config.server.listen().collect::<Vec<_>>(), specs.len())?;
+        let listen = config.server.listen().collect::<Vec<_>>();
+        let sockets = bind_all(&listen, &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
         let (posts, ends) = mailboxes(specs.len());

@@ -126,6 +126,7 @@ impl Settings {
             handshake_timeout: self.get(&table::SERVER_HANDSHAKE_TIMEOUT),
             drain_timeout: self.get(&table::SERVER_DRAIN_TIMEOUT),
             cpus: self.get(&table::SERVER_CPUS),
+            steering: self.get(&table::SERVER_STEERING),
         }
     }
 

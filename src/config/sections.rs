@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::cpus::CpuList;
 use super::net::Host;
 use super::secret::Secret;
+use loka_runtime::Steering;
 
 /// `[server]`: where miners connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// CPUs for the shards; `None`: all that the process may run on.
     pub cpus: Option<CpuList>,
+    /// How new connections are spread over the shards.
+    pub steering: Steering,
 }
 
 impl ServerConfig {

@@ -9,6 +9,7 @@ use super::form::{Choice, Hidden, Switch, Text, Time, Whole, Words};
 use super::key::{Entry, Key};
 use super::net::{Address, Addresses, PoolHost};
 use super::sections::{LogFormat, LogLevel};
+use loka_runtime::Steering;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -75,6 +76,14 @@ pub(super) static SERVER_CPUS: Key<Cpus> = Key::new(
      cgroup).",
 )
 .flag("--cpus");
+
+pub(super) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
+    "server.steering",
+    Choice { listed: &[("hash", Steering::Hash), ("cpu", Steering::Cpu)], accepted: &[] },
+    Steering::Hash,
+    "Which shard gets a new connection: by the kernel's hash, which spreads many miners evenly, or the shard of the CPU \
+     that received it, for hosts whose network card has a queue for each of those CPUs.",
+);
 
 pub(super) static POOL_NAME: Key<Text> =
     Key::new("pool.name", Text { min: 1, max: 64 }, "pool", "Name of the pool in logs.");
@@ -309,6 +318,7 @@ static ENTRIES: &[&dyn Entry] = &[
     &SERVER_HANDSHAKE_TIMEOUT,
     &SERVER_DRAIN_TIMEOUT,
     &SERVER_CPUS,
+    &SERVER_STEERING,
     &POOL_NAME,
     &POOL_HOST,
     &POOL_PORT,

@@ -64,6 +64,7 @@ const OTHER: &[(&str, &str)] = &[
     ("server.handshake_timeout", "20"),
     ("server.drain_timeout", "\"0s\""),
     ("server.cpus", "\"0-3\""),
+    ("server.steering", "\"cpu\""),
     ("pool.name", "\"p\""),
     ("pool.host", "\"other.example.com\""),
     ("pool.port", "4444"),

@@ -4,6 +4,7 @@
 //! It refuses to compare figures of different runs, and to hide a round that something else disturbed.
 
 mod loads;
+mod loka;
 mod machine;
 mod measure;
 mod table;
@@ -46,9 +47,9 @@ struct Arguments {
     /// Other builds of loka-stratum to measure beside it, as further proxies
     #[arg(long, value_name = "FILE")]
     also: Vec<PathBuf>,
-    /// Keys of the configuration of loka-stratum, as its own --set takes them
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// The same loka-stratum once more with other options, as a further proxy, such as two='--shards 2 --cpus 0-1'
+    #[arg(long, value_name = "NAME=OPTIONS")]
+    variant: Vec<String>,
     /// Folder for the table, the raw figures and the description of the machine
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,

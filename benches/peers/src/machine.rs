@@ -41,6 +41,13 @@ pub(crate) fn pin(cpu: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("pinning to CPU {cpu}"))
 }
 
+/// Lets this thread, and all processes it starts from now on, run everywhere.
+pub(crate) fn unpin() -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
+    sched_setaffinity(None, &set).context("running on every CPU")
+}
+
 /// What `/proc/stat` said of one CPU.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuTimes {

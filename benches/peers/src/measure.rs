@@ -2,6 +2,7 @@
 
 use crate::Arguments;
 use crate::loads::{Load, established};
+use crate::loka;
 use crate::machine::{CpuTimes, disturbance};
 use crate::targets::{Kind, Running, Target};
 use crate::usage::{Usage, cpu_of};
@@ -30,6 +31,8 @@ pub(crate) struct Measured {
     pub(crate) cpu_us_each: Option<f64>,
     /// Growth of the proxy's memory for each miner that was connected.
     pub(crate) bytes_per_miner: Option<f64>,
+    /// Of this project with several shards: what its busiest shard did over the mean.
+    pub(crate) imbalance: Option<f64>,
     /// What else the proxy's CPU was busy with, when that was too much.
     pub(crate) disturbed: Option<String>,
     /// Why the figures are worth nothing, if they are.
@@ -63,6 +66,8 @@ pub(crate) fn measure(
     };
 
     let figures = watch.figures(load, &swarm)?;
+    let shares = running.metrics.map(loka::shares_by_shard).transpose()?.unwrap_or_default();
+    let is_alone = target.kind != Kind::Direct && !target.chooses_cpus();
     Ok(Measured {
         round,
         load,
@@ -72,7 +77,8 @@ pub(crate) fn measure(
         established: others,
         cpu_us_each: figures.cpu_us_each.filter(|_| target.kind != Kind::Direct),
         bytes_per_miner: figures.bytes_per_miner.filter(|_| target.kind != Kind::Direct),
-        disturbed: figures.disturbed.filter(|_| target.kind != Kind::Direct),
+        imbalance: loka::imbalance(&shares),
+        disturbed: figures.disturbed.filter(|_| is_alone),
         swarm,
     })
 }

@@ -82,7 +82,11 @@ fn bytes(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
     measured.bytes_per_miner
 }
 
-const FIGURES: [Figure; 22] = [
+fn imbalance(measured: &Measured, _: Option<&Measured>) -> Option<f64> {
+    measured.imbalance
+}
+
+const FIGURES: [Figure; 23] = [
     less("alone: p50 us", Load::Lone, p50),
     less("alone: added p50 us", Load::Lone, added_p50),
     less("alone: added p99 us", Load::Lone, added_p99),
@@ -95,6 +99,7 @@ const FIGURES: [Figure; 22] = [
     less("20,000/s: p99 us", Load::Open20k, p99),
     more("1 in flight: submits a CPU second", Load::Closed, per_cpu_second),
     more("1 in flight: submits/s", Load::Closed, per_second),
+    less("1 in flight: busiest shard over the mean", Load::Closed, imbalance),
     more("16 in flight: submits a CPU second", Load::Deep, per_cpu_second),
     more("16 in flight: submits/s", Load::Deep, per_second),
     less("block to 5,000: CPU us a job", Load::Burst, cpu),
@@ -186,7 +191,14 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 fn number(value: f64) -> String {
-    if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    let digits = if value.abs() >= 100.0 {
+        0
+    } else if value.abs() >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]

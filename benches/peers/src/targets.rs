@@ -41,6 +41,15 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) version: String,
     program: PathBuf,
+    /// Further options, of a variant of this project.
+    options: Vec<String>,
+}
+
+impl Target {
+    /// Whether it chooses its CPUs itself, instead of having the one of all proxies.
+    pub(crate) fn chooses_cpus(&self) -> bool {
+        self.options.iter().any(|option| option == "--cpus")
+    }
 }
 
 /// Those that were asked for; of those that were not, those that are installed.
@@ -54,6 +63,7 @@ pub(crate) fn find(arguments: &Arguments) -> anyhow::Result<Vec<Target>> {
                 name: format!("{kind:?}").to_lowercase(),
                 version: version_of(kind, &program),
                 program,
+                options: Vec::new(),
             }),
             None if arguments.target.contains(&kind) => bail!("{kind:?} is not installed"),
             None => {}
@@ -65,9 +75,25 @@ pub(crate) fn find(arguments: &Arguments) -> anyhow::Result<Vec<Target>> {
             name: format!("loka{}", number + 2),
             version: program.display().to_string(),
             program: whole(program)?,
+            options: Vec::new(),
         });
     }
+    for variant in &arguments.variant {
+        targets.push(variant_of(&targets, variant)?);
+    }
     Ok(targets)
+}
+
+fn variant_of(targets: &[Target], variant: &str) -> anyhow::Result<Target> {
+    let (name, options) = variant.split_once('=').context("--variant takes NAME=OPTIONS")?;
+    let loka = targets.iter().find(|target| target.kind == Kind::Loka);
+    let loka = loka.context("--variant needs loka among the targets")?;
+    Ok(Target {
+        name: name.to_owned(),
+        version: format!("{} {options}", loka.version),
+        options: options.split_whitespace().map(str::to_owned).collect(),
+        ..loka.clone()
+    })
 }
 
 /// All of them, beginning with another one in each round, so that none always runs on a machine that is warm.
@@ -137,6 +163,8 @@ fn version_of(kind: Kind, program: &Path) -> String {
 pub(crate) struct Running {
     child: Option<Child>,
     pub(crate) address: SocketAddr,
+    /// Where this project tells its metrics.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Its configuration, for as long as it runs.
     _folder: TempDir,
 }
@@ -146,13 +174,13 @@ impl Running {
     pub(crate) fn start(target: &Target, arguments: &Arguments, pool: SocketAddr) -> anyhow::Result<Running> {
         let folder = tempfile::tempdir()?;
         if target.kind == Kind::Direct {
-            return Ok(Running { child: None, address: pool, _folder: folder });
+            return Ok(Running { child: None, address: pool, metrics: None, _folder: folder });
         }
         let (address, metrics) = unused_addresses()?;
         let mut command = Command::new(&target.program);
         match target.kind {
             Kind::Direct => {}
-            Kind::Loka => loka(&mut command, arguments, address, metrics, pool),
+            Kind::Loka => loka(&mut command, arguments, target, [address, metrics, pool]),
             Kind::Haproxy => haproxy(&mut command, folder.path(), address, pool)?,
             Kind::Nginx => nginx(&mut command, folder.path(), address, pool)?,
             Kind::Tokio => {
@@ -160,11 +188,16 @@ impl Running {
             }
         }
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
-        machine::pin(arguments.target_cpu)?;
+        if target.chooses_cpus() {
+            machine::unpin()?;
+        } else {
+            machine::pin(arguments.target_cpu)?;
+        }
         let child = command.spawn();
         machine::pin(arguments.load_cpu)?;
         let child = child.with_context(|| format!("starting {}", target.name))?;
-        let mut running = Running { child: Some(child), address, _folder: folder };
+        let metrics = (target.kind == Kind::Loka).then_some(metrics);
+        let mut running = Running { child: Some(child), address, metrics, _folder: folder };
         running.wait_until_it_listens()?;
         Ok(running)
     }
@@ -220,21 +253,19 @@ fn unused_addresses() -> anyhow::Result<(SocketAddr, SocketAddr)> {
 fn loka(
     command: &mut Command,
     arguments: &Arguments,
-    address: SocketAddr,
-    metrics: SocketAddr,
-    pool: SocketAddr,
+    target: &Target,
+    [address, metrics, pool]: [SocketAddr; 3],
 ) {
-    let (listen, pool, cpu) = (address.to_string(), pool.to_string(), arguments.target_cpu.to_string());
-    command.args(["run", "--listen", &listen, "--pool", &pool, "--shards", "1", "--cpus", &cpu]);
-    command.args(["--log-level", "warn"]);
+    command.args(["run", "--listen", &address.to_string(), "--pool", &pool.to_string()]);
+    if !target.chooses_cpus() {
+        command.args(["--shards", "1", "--cpus", &arguments.target_cpu.to_string()]);
+    }
+    command.args(["--log-level", "error"]);
     // As it is run: with its metrics on.
     command.arg("--set").arg(format!("metrics.prometheus_port={}", metrics.port()));
     // The load generator is one farm on a few addresses, and faster than any.
     command.args(["--set", "security.enable_rate_limiting=false", "--set", "server.drain_timeout=1s"]);
-    command.arg("--set").arg(format!("server.max_connections={CONNECTIONS_MAX}"));
-    for set in &arguments.set {
-        command.arg("--set").arg(set);
-    }
+    command.args(&target.options);
 }
 
 /// Two descriptors a miner, within what this process may open and hands on. HAProxy refuses to start with more.

@@ -14,6 +14,7 @@ mod plan;
 mod poller;
 pub mod preflight;
 mod shard;
+mod steering;
 mod timers;
 mod token;
 
@@ -22,3 +23,4 @@ pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
 pub use plan::{ShardPlan, ShardSpec, limits};
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
+pub use steering::Steering;

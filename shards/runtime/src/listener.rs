@@ -1,7 +1,9 @@
 //! Listening sockets: one for each shard and address, shared out by the kernel through `SO_REUSEPORT`.
 
 use crate::dial;
+use crate::plan::ShardSpec;
 use crate::plan::limits::BACKLOG;
+use crate::steering::{self, Steering};
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -20,7 +22,7 @@ pub struct ListenError {
     pub cause: io::Error,
 }
 
-/// Binds every address once per shard: element `n` is for shard `n`. With port 0 all shards get the same port, which
+/// Binds every address once per shard: element `n` is for shard `n` of `shards`, which is shard number `n`. With port 0 all shards get the same port, which
 /// the sockets tell.
 ///
 /// `SO_REUSEPORT` would also let a second proxy of the same user in on the same port without a word, to take half of
@@ -28,8 +30,12 @@ pub struct ListenError {
 ///
 /// # Errors
 /// [`ListenError`] naming the address.
-pub fn bind_all(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<OwnedFd>>, ListenError> {
-    let mut of_shard: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+pub fn bind_all(
+    addresses: &[SocketAddr],
+    shards: &[ShardSpec],
+    steering: Steering,
+) -> Result<Vec<Vec<OwnedFd>>, ListenError> {
+    let mut of_shard: Vec<Vec<OwnedFd>> = shards.iter().map(|_| Vec::new()).collect();
     for address in addresses {
         drop(bind(*address, false).map_err(|cause| ListenError { address: *address, cause })?);
     }
@@ -41,6 +47,11 @@ pub fn bind_all(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<Owned
             socket.listen(BACKLOG).map_err(fail)?;
             address = socket.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
             sockets.push(socket.into());
+        }
+        // The program holds for the whole group, whichever of its sockets it is given to.
+        let last = of_shard.last().and_then(|sockets| sockets.last());
+        if let Some(socket) = last.filter(|_| steering == Steering::Cpu) {
+            steering::by_cpu(socket, shards).map_err(fail)?;
         }
     }
     Ok(of_shard)

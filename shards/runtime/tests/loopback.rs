@@ -5,8 +5,8 @@ use loka_proto::middleware::{Flow, Request, Stage, StageCx};
 use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, Submit, SwarmConfig};
 use loka_runtime::{
-    Command, ControlEnd, Ready, ShardHandle, ShardPlan, Shell, Start, bind_all, cores, mailbox, preflight,
-    spawn,
+    Command, ControlEnd, Ready, ShardHandle, ShardPlan, ShardSpec, Shell, Start, Steering, bind_all, cores,
+    mailbox, preflight, spawn,
 };
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
@@ -56,10 +56,10 @@ impl Proxy {
             interns_jobs: true,
         };
         change(&mut plan);
-        let sockets = bind_all(&[listen], shards).unwrap();
+        let specs = cores::place(shards, &[], &cores::allowed().unwrap()).unwrap();
+        let sockets = bind_all(&[listen], &specs, Steering::Hash).unwrap();
         let listener = TcpListener::from(sockets[0][0].try_clone().unwrap());
         let address = listener.local_addr().unwrap();
-        let specs = cores::place(shards, &[], &cores::allowed().unwrap()).unwrap();
         let (mut ends, mut handles) = (Vec::new(), Vec::new());
         for (spec, listeners) in specs.into_iter().zip(sockets) {
             let (mailbox, end, report) = mailbox(spec.index);
@@ -306,6 +306,6 @@ fn ipv6_is_relayed_from_end_to_end() {
     let pool = PoolHandle::start(PoolConfig { listen, ..PoolConfig::default() }).unwrap();
     let proxy = Proxy::start_on(listen, pool.addr(), 2, |_| {});
     Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
-    let taken = bind_all(&[proxy.address], 1).unwrap_err();
+    let taken = bind_all(&[proxy.address], &[ShardSpec { index: 0, cpu: 0 }], Steering::Hash).unwrap_err();
     assert!(taken.to_string().contains("cannot listen on [::1]:"), "{taken}");
 }
