@@ -146,8 +146,6 @@ pub(crate) struct Link {
     pub(crate) pool: Side,
     pub(crate) dial: Option<Box<Dial>>,
     pub(crate) closing: Option<Closing>,
-    /// The wheel's tick that its valid timer fires at; zero for none.
-    pub(crate) armed: u64,
     /// Nothing is left to do: the slab drops it at the end of the turn.
     pub(crate) gone: bool,
     /// It has been noticed that one side does not keep up.
@@ -164,7 +162,6 @@ impl Link {
             pool: Side::default(),
             dial: None,
             closing: None,
-            armed: 0,
             gone: false,
             paused: false,
             is_kept_alive: false,

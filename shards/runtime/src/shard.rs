@@ -17,7 +17,7 @@ use crate::mailbox::{Report, ShardEnd};
 use crate::plan::limits::{EVENTS_PER_TURN, READ_BYTES, TICK_US};
 use crate::plan::{ShardPlan, ShardSpec};
 use crate::poller::{self, Interest, Poller, Wait};
-use crate::timers::{Timer, Wheel};
+use crate::timers::Wheel;
 use crate::token::Token;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
@@ -235,7 +235,7 @@ impl<P: Stage> Shard<P> {
 
     async fn run(mut self) -> Result<(), ShardError> {
         let mut ready: Vec<poller::Ready> = Vec::with_capacity(EVENTS_PER_TURN);
-        let mut fired: Vec<Timer> = Vec::new();
+        let mut fired: Vec<usize> = Vec::new();
         let heart = Rc::new(Cell::new(true));
         let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();
         while !(self.drain_until.is_some() && self.links.is_empty()) {

@@ -3,7 +3,6 @@
 use super::Shard;
 use crate::link::Read;
 use crate::poller::Readiness;
-use crate::timers::Timer;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{Cx, Direction, End, Intent, Parser, PoolLoss, Session, Tick};
@@ -96,15 +95,12 @@ impl<P: Stage> Shard<P> {
         self.settle(key);
     }
 
-    pub(super) fn timer_fired(&mut self, timer: Timer) {
-        let Some(link) = self.links.get_mut(timer.key) else { return };
-        let is_stale = link.gone || link.armed != timer.at || link.session.client().id.0 != timer.client;
-        if is_stale {
+    pub(super) fn timer_fired(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        if link.gone {
             return;
         }
-        link.armed = 0;
         link.keep_pool_alive();
-        let key = timer.key;
         if self.links[key].dial.as_ref().is_some_and(|dial| self.now >= dial.due) {
             self.next_address(key, PoolLoss::ConnectTimeout);
         }
@@ -269,13 +265,9 @@ impl<P: Stage> Shard<P> {
         Ok(())
     }
 
-    /// Arms the wheel for the link's next deadline, unless it is armed for an earlier look already.
+    /// Arms the link's timer for its next deadline.
     pub(super) fn arm(&mut self, key: usize) {
-        let link = &mut self.links[key];
-        let at = self.wheel.tick_of(link.deadline(&self.plan.policy));
-        if link.armed == 0 || at < link.armed {
-            link.armed = at;
-            self.wheel.arm(Timer { key, client: link.session.client().id.0, at });
-        }
+        let due = self.links[key].deadline(&self.plan.policy);
+        self.wheel.arm(key, due);
     }
 }

@@ -9,7 +9,6 @@ use crate::plan::limits::{
     ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
 };
 use crate::poller::{Interest, Readiness, Ready};
-use crate::timers::Timer;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, End, Session};
@@ -23,7 +22,7 @@ const WARN_AGAIN_US: u64 = 60_000_000;
 
 impl<P: Stage> Shard<P> {
     /// One turn. Whether the tick was in it.
-    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<Timer>) -> bool {
+    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<usize>) -> bool {
         self.now = self.clock.now();
         let began = self.now;
         let (mut ticked, mut knocked) = (false, false);
@@ -132,18 +131,19 @@ impl<P: Stage> Shard<P> {
         while let Some(key) = self.gone.pop() {
             // A link may have been noted twice; its slot cannot have been taken again before this.
             let _ = self.links.try_remove(key);
+            self.wheel.disarm(key);
         }
     }
 
-    fn tick(&mut self, fired: &mut Vec<Timer>) {
+    fn tick(&mut self, fired: &mut Vec<usize>) {
         let mut expirations = [0_u8; 8];
         let _ = rustix::io::read(&self.tick, &mut expirations);
         while let Some(command) = self.mailbox.next_command() {
             self.obey(command);
         }
         self.wheel.advance(self.now, fired);
-        for timer in fired.drain(..) {
-            self.guarded(timer.key, |shard| shard.timer_fired(timer));
+        for key in fired.drain(..) {
+            self.guarded(key, |shard| shard.timer_fired(key));
         }
         if self.drain_until.is_some_and(|until| self.now >= until + CLOSE_LINGER_US) {
             self.close_what_is_left();
