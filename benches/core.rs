@@ -5,21 +5,15 @@
 //!
 //! Run it: `cargo bench --bench core`, or `cargo bench --bench core -- session` for one group.
 
+mod corpus;
+
+use corpus::{ACCEPTED, Bench, Lends, NOTIFY, REJECTED, SUBMIT, SUBSCRIBE, account, standard};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use loka_proto::message::MinerMessage;
-use loka_proto::middleware::{NoLog, RateLimit, Request};
-use loka_proto::{Client, ClientId, Cx, Direction, Flow, MessagePipeline, MessagePipelineBuilder, Method};
-use loka_proto::{JobBodies, Out, Parser, Policy, Session, Stage, StageCx, Stats, Tick, UserRule, Verdict};
+use loka_proto::middleware::Request;
+use loka_proto::{Client, ClientId, Cx, Direction, Flow, JobBodies, MessagePipelineBuilder, Method, Parser};
+use loka_proto::{Session, Stage, StageCx, Stats, Tick, UserRule, Verdict};
 use std::hint::black_box;
-
-const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"bench/1.0\"]}\n";
-const AUTHORIZE: &[u8] = b"{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"farm.w0042\",\"x\"]}\n";
-const AUTHORIZED: &[u8] = b"{\"id\":2,\"result\":true,\"error\":null}\n";
-const SUBSCRIBED: &[u8] = include_bytes!("corpus/subscribed.txt");
-const SUBMIT: &[u8] = include_bytes!("corpus/submit.txt");
-const ACCEPTED: &[u8] = include_bytes!("corpus/accepted.txt");
-const REJECTED: &[u8] = include_bytes!("corpus/rejected.txt");
-const NOTIFY: &[u8] = include_bytes!("corpus/notify.txt");
 
 fn bytes(line: &[u8]) -> Throughput {
     Throughput::Bytes(line.len() as u64)
@@ -52,74 +46,12 @@ fn parse(c: &mut Criterion) {
     group.finish();
 }
 
-/// A miner that has greeted and has a job, with all that its calls need.
-struct Bench<P> {
-    session: Session,
-    pipeline: P,
-    parser: Parser,
-    jobs: JobBodies,
-    policy: Policy,
-    stats: Stats,
-    out: Out,
-    now: Tick,
-}
-
-impl<P: Stage> Bench<P> {
-    fn new(pipeline: P, user: UserRule) -> Bench<P> {
-        let session = Session::new(ClientId(1), Tick(0));
-        let policy = Policy { user, ..Policy::default() };
-        let (parser, stats) = (Parser::default(), Stats::default());
-        let jobs = JobBodies::default();
-        let mut bench =
-            Bench { session, pipeline, parser, jobs, policy, stats, out: Out::default(), now: Tick(0) };
-        bench.miner(SUBSCRIBE);
-        bench.miner(AUTHORIZE);
-        bench.call(|session, cx, _| session.handle_pool_up(cx, 1_000));
-        for line in [SUBSCRIBED, AUTHORIZED, NOTIFY] {
-            bench.pool(line);
-        }
-        bench.miner(SUBMIT);
-        assert_eq!(bench.stats.counts.shares.forwarded, 1, "the share of the corpus is relayed");
-        bench.pool(ACCEPTED);
-        assert_eq!(bench.stats.counts.shares.accepted, 1, "and its answer is taken");
-        bench
-    }
-
-    fn call(&mut self, call: impl FnOnce(&mut Session, &mut Cx<'_, P>, &mut Parser)) {
-        self.out.clear();
-        // A share every 100 ms of the session's time, so that a rate limit is paid for and never reached.
-        self.now = self.now + 100_000;
-        let Bench { session, pipeline, parser, jobs, policy, stats, out, now } = self;
-        call(session, &mut Cx { now: *now, out, stats, policy, pipeline, jobs }, parser);
-    }
-
-    fn miner(&mut self, line: &[u8]) {
-        self.call(|session, cx, parser| session.handle_miner_bytes(cx, parser, line));
-    }
-
-    fn pool(&mut self, line: &[u8]) {
-        self.call(|session, cx, parser| session.handle_pool_bytes(cx, parser, line));
-    }
-
-    fn share(&mut self) -> usize {
-        self.miner(black_box(SUBMIT));
-        let sent = self.out.to_pool.len();
-        self.pool(black_box(ACCEPTED));
-        sent + self.out.to_miner.len()
-    }
-}
-
-fn standard() -> MessagePipeline<NoLog> {
-    MessagePipelineBuilder::standard().with_rate_limit(Some(RateLimit::per_minute(6_000))).build()
-}
-
 fn session(c: &mut Criterion) {
     let mut group = c.benchmark_group("session");
     group.throughput(Throughput::Elements(1));
     let mut plain = Bench::new(standard(), UserRule::default());
     group.bench_function("share_and_answer/user_as_it_came", |b| b.iter(|| black_box(plain.share())));
-    let rule = UserRule::new("account", "", &[".".to_owned(), "_".to_owned()]);
-    let mut rewritten = Bench::new(standard(), rule);
+    let mut rewritten = Bench::new(standard(), account());
     group.bench_function("share_and_answer/user_rewritten", |b| b.iter(|| black_box(rewritten.share())));
     let mut bare = Bench::new(MessagePipelineBuilder::new().build(), UserRule::default());
     group.bench_function("share_and_answer/no_stages", |b| b.iter(|| black_box(bare.share())));
@@ -133,12 +65,16 @@ fn session(c: &mut Criterion) {
         });
     });
     group.throughput(bytes(NOTIFY));
-    group.bench_function("notify", |b| {
-        b.iter(|| {
-            plain.pool(black_box(NOTIFY));
-            black_box(plain.out.to_miner.len())
+    // A job that came before is known from its words; without a memory for it every job is new.
+    for (name, jobs) in [("notify", JobBodies::new(false)), ("notify_known", JobBodies::new(true))] {
+        plain.jobs = jobs;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                plain.pool(black_box(NOTIFY));
+                black_box(plain.out.to_miner.len())
+            });
         });
-    });
+    }
     group.throughput(Throughput::Elements(1));
     group.bench_function("poll_timeout", |b| b.iter(|| black_box(plain.session.poll_timeout(&plain.policy))));
     group.bench_function("open_and_end", |b| {
@@ -164,16 +100,6 @@ fn plain_end<P: Stage>(session: &mut Session, bench: &mut Bench<P>) {
     session.handle_miner_bytes(cx, parser, black_box(SUBSCRIBE));
     session.handle_miner_eof(cx);
     black_box(session.is_over());
-}
-
-/// The one stage that stands where the chain ends: it lends the client and the request to the measurement.
-struct Lends<F>(F);
-
-impl<F: FnMut(&mut StageCx<'_>, &mut Client, &Request<'_>)> Stage for Lends<F> {
-    fn on_request(&mut self, cx: &mut StageCx<'_>, client: &mut Client, request: &Request<'_>) -> Flow {
-        (self.0)(cx, client, request);
-        Flow::Pass
-    }
 }
 
 fn middleware(c: &mut Criterion) {
