@@ -12,25 +12,34 @@ pub(super) struct Accepted {
     pub(super) has_error: bool,
 }
 
+/// Such an answer has less than 50 bytes, with a long id perhaps 80. A share is longer, and spared the look.
+const BYTES_MAX: usize = 96;
+
 /// Reads `line` if it is such an answer.
 pub(super) fn read(line: &[u8]) -> Option<Accepted> {
+    if line.len() > BYTES_MAX {
+        return None;
+    }
     let mut at = expect(line, blanks(line, 0), b"{")?;
     let (mut id, mut has_result, mut has_error) = (None, false, false);
     loop {
         at = blanks(line, at);
         // Each key may stand here once; what a second one means is for the tape to say.
-        if let Some(behind) = key(line, at, b"\"id\"").filter(|_| id.is_none()) {
-            let span = scalar(line, behind)?;
-            at = span.end;
-            id = Some(span);
-        } else if let Some(behind) = key(line, at, b"\"result\"").filter(|_| !has_result) {
-            at = expect(line, behind, b"true")?;
-            has_result = true;
-        } else if let Some(behind) = key(line, at, b"\"error\"").filter(|_| !has_error) {
-            at = expect(line, behind, b"null")?;
-            has_error = true;
-        } else {
-            return None;
+        match line.get(at + 1)? {
+            b'i' if id.is_none() => {
+                let span = scalar(line, key(line, at, b"\"id\"")?)?;
+                at = span.end;
+                id = Some(span);
+            }
+            b'r' if !has_result => {
+                at = expect(line, key(line, at, b"\"result\"")?, b"true")?;
+                has_result = true;
+            }
+            b'e' if !has_error => {
+                at = expect(line, key(line, at, b"\"error\"")?, b"null")?;
+                has_error = true;
+            }
+            _ => return None,
         }
         at = blanks(line, at);
         match line.get(at)? {
@@ -44,14 +53,14 @@ pub(super) fn read(line: &[u8]) -> Option<Accepted> {
 }
 
 /// The position behind a key, its colon and the blanks around that.
-fn key(line: &[u8], at: usize, name: &[u8]) -> Option<usize> {
+fn key<const N: usize>(line: &[u8], at: usize, name: &[u8; N]) -> Option<usize> {
     let colon = blanks(line, expect(line, at, name)?);
     Some(blanks(line, expect(line, colon, b":")?))
 }
 
 /// The position behind `text`, if it stands at `at`.
-fn expect(line: &[u8], at: usize, text: &[u8]) -> Option<usize> {
-    line.get(at..)?.starts_with(text).then_some(at + text.len())
+fn expect<const N: usize>(line: &[u8], at: usize, text: &[u8; N]) -> Option<usize> {
+    (line.get(at..at + N)? == text).then_some(at + N)
 }
 
 fn blanks(line: &[u8], from: usize) -> usize {
