@@ -151,6 +151,9 @@ mod tests {
             wheel.disarm(gone);
             let left: Vec<usize> = (0..3).filter(|key| *key != gone).collect();
             assert_eq!(fired(&mut wheel, 100_000), left);
+            // The slot of the slab has a new link, whose deadline is later.
+            wheel.arm(gone, Tick(500_000));
+            assert_eq!(fired(&mut wheel, 500_000), vec![gone]);
         }
     }
 

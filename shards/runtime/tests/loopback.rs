@@ -1,121 +1,15 @@
 //! Shards on real sockets, with the simulated pool and miners of the rig.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use loka_proto::middleware::{Flow, Request, Stage, StageCx};
-use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
+mod common;
+
+use common::{PATIENCE, Proxy, Setup, submit};
+use loka_proto::{End, MessagePipelineBuilder, Policy};
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, Submit, SwarmConfig};
-use loka_runtime::{
-    Command, ControlEnd, Ready, ShardHandle, ShardPlan, ShardSpec, Shell, Start, Steering, bind_all, cores,
-    mailbox, preflight, spawn,
-};
+use loka_runtime::{Ready, ShardPlan, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-/// Long enough for a machine that does other things too; nothing waits this long when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A user's stage with a bug: it panics on one method.
-#[derive(Debug, Clone)]
-struct PanicsOn(Method);
-
-impl Stage for PanicsOn {
-    fn on_request(&mut self, _: &mut StageCx<'_>, _: &mut Client, request: &Request<'_>) -> Flow {
-        assert_ne!(request.method, self.0, "the bug that this test is about");
-        Flow::Pass
-    }
-}
-
-struct Proxy {
-    address: SocketAddr,
-    ends: Vec<ControlEnd>,
-    handles: Vec<ShardHandle>,
-    stats: Stats,
-    shells: Vec<Shell>,
-}
-
-impl Proxy {
-    fn start(pool: SocketAddr, shards: usize, change: impl Fn(&mut ShardPlan)) -> Proxy {
-        Self::start_on("127.0.0.1:0".parse().unwrap(), pool, shards, change)
-    }
-
-    fn start_on(
-        listen: SocketAddr,
-        pool: SocketAddr,
-        shards: usize,
-        change: impl Fn(&mut ShardPlan),
-    ) -> Proxy {
-        preflight::check(shards).unwrap();
-        let mut plan = ShardPlan {
-            pool_addresses: vec![pool],
-            policy: Policy { pool_host: pool.ip().to_string(), pool_port: pool.port(), ..Policy::default() },
-            connect_us: 5_000_000,
-            connections_max: 5_000,
-            spare_buffers: 16,
-            linger: true,
-            interns_jobs: true,
-        };
-        change(&mut plan);
-        let specs = cores::place(shards, &[], &cores::allowed().unwrap()).unwrap();
-        let sockets = bind_all(&[listen], &specs, Steering::Hash).unwrap();
-        let listener = TcpListener::from(sockets[0][0].try_clone().unwrap());
-        let address = listener.local_addr().unwrap();
-        let (mut ends, mut handles) = (Vec::new(), Vec::new());
-        for (spec, listeners) in specs.into_iter().zip(sockets) {
-            let (mailbox, end, report) = mailbox(spec.index);
-            let pipeline = MessagePipelineBuilder::standard().add_middleware(PanicsOn(Method::Term)).build();
-            let ready = Ready(Box::new(|| {}));
-            let start = Start { spec, plan: plan.clone(), listeners, pipeline, mailbox, report, ready };
-            handles.push(spawn(start).unwrap());
-            ends.push(end);
-        }
-        Proxy { address, ends, handles, stats: Stats::default(), shells: vec![Shell::default(); shards] }
-    }
-
-    fn collect(&mut self) {
-        for end in &self.ends {
-            end.collect(|report| {
-                self.stats.merge(&report.stats);
-                let shell = &mut self.shells[report.shard];
-                let (pauses, dials) = (shell.pauses + report.shell.pauses, shell.dials + report.shell.dials);
-                *shell = Shell { pauses, dials, ..report.shell };
-            });
-        }
-    }
-
-    /// Collects reports until they say what is waited for.
-    fn until(&mut self, what: &str, done: impl Fn(&Stats, &[Shell]) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.collect();
-            if done(&self.stats, &self.shells) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{what}: {:?} {:?}", self.stats.counts, self.shells);
-            std::thread::yield_now();
-        }
-    }
-
-    fn ended(&self, end: End) -> u64 {
-        self.stats.counts.ends[end.index()]
-    }
-
-    fn drain(mut self, within: Duration) -> Stats {
-        for end in &self.ends {
-            let within_us = u64::try_from(within.as_micros()).unwrap();
-            end.command(Command::Drain { within_us }).unwrap();
-        }
-        for handle in std::mem::take(&mut self.handles) {
-            handle.join().unwrap();
-        }
-        self.collect();
-        self.stats
-    }
-}
-
-fn submit(id: &str) -> Submit<'_> {
-    Submit { id, user: "farm.rig", job_id: "", extranonce2: "", ntime: "", nonce: "", version_bits: None }
-}
 
 #[test]
 fn two_shards_relay_every_share_once() {
@@ -304,7 +198,7 @@ fn a_pool_killed_mid_share_closes_the_miner_and_counts_the_share_as_unanswered()
 fn ipv6_is_relayed_from_end_to_end() {
     let listen = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     let pool = PoolHandle::start(PoolConfig { listen, ..PoolConfig::default() }).unwrap();
-    let proxy = Proxy::start_on(listen, pool.addr(), 2, |_| {});
+    let proxy = Proxy::start_with(Setup { listen, shards: 2, ..Setup::default() }, pool.addr(), |_| {});
     Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
     let taken = bind_all(&[proxy.address], &[ShardSpec { index: 0, cpu: 0 }], Steering::Hash).unwrap_err();
     assert!(taken.to_string().contains("cannot listen on [::1]:"), "{taken}");
