@@ -71,7 +71,7 @@ impl<P: Stage> Shard<P> {
                 self.finish_dial(key, told);
             }
             // What the pool said as soon as it was there is not told of again.
-            if self.links[key].dial.is_some() || !told.read || told.hangup {
+            if self.links[key].dial.is_some() || !(told.read || told.hangup) {
                 return self.settle(key);
             }
         }
