@@ -3,7 +3,7 @@
 use crate::Arguments;
 use crate::loads::{Load, established};
 use crate::loka;
-use crate::machine::{CpuTimes, disturbance};
+use crate::machine::Others;
 use crate::targets::{Kind, Running, Target};
 use crate::usage::{Usage, cpu_of};
 use anyhow::{Context, anyhow};
@@ -33,7 +33,7 @@ pub(crate) struct Measured {
     pub(crate) bytes_per_miner: Option<f64>,
     /// Of this project with several shards: what its busiest shard did over the mean.
     pub(crate) imbalance: Option<f64>,
-    /// What else the proxy's CPU was busy with, when that was too much.
+    /// What others did meanwhile, when that was too much.
     pub(crate) disturbed: Option<String>,
     /// Why the figures are worth nothing, if they are.
     pub(crate) problem: Option<String>,
@@ -67,7 +67,6 @@ pub(crate) fn measure(
 
     let figures = watch.figures(load, &swarm)?;
     let shares = running.metrics.map(loka::shares_by_shard).transpose()?.unwrap_or_default();
-    let is_alone = target.kind != Kind::Direct && !target.chooses_cpus();
     Ok(Measured {
         round,
         load,
@@ -78,7 +77,7 @@ pub(crate) fn measure(
         cpu_us_each: figures.cpu_us_each.filter(|_| target.kind != Kind::Direct),
         bytes_per_miner: figures.bytes_per_miner.filter(|_| target.kind != Kind::Direct),
         imbalance: loka::imbalance(&shares),
-        disturbed: figures.disturbed.filter(|_| is_alone),
+        disturbed: figures.disturbed,
         swarm,
     })
 }
@@ -180,7 +179,7 @@ struct Watch {
     processes: Vec<u32>,
     cpu: usize,
     before: Usage,
-    times: CpuTimes,
+    others: Others,
     /// At the first and at the last look in the measured phase.
     first: Option<Mark>,
     last: Option<Mark>,
@@ -189,7 +188,8 @@ struct Watch {
 impl Watch {
     fn new(processes: Vec<u32>, cpu: usize) -> anyhow::Result<Watch> {
         let before = Usage::of(&processes)?;
-        Ok(Watch { processes, cpu, before, times: CpuTimes::read(cpu)?, first: None, last: None })
+        let others = Others::read(cpu, &processes)?;
+        Ok(Watch { processes, cpu, before, others, first: None, last: None })
     }
 
     fn look(&mut self, progress: &Progress) {
@@ -224,7 +224,7 @@ impl Watch {
             bytes_per_miner: idle.map(|last| {
                 float(last.memory_bytes.saturating_sub(self.before.memory_bytes)) / float(swarm.ready)
             }),
-            disturbed: disturbance(self.times, CpuTimes::read(self.cpu)?, whole_s),
+            disturbed: Others::read(self.cpu, &self.processes)?.disturbance_since(self.others),
         })
     }
 }
