@@ -82,7 +82,8 @@ pub(super) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
     Choice { listed: &[("hash", Steering::Hash), ("cpu", Steering::Cpu)], accepted: &[] },
     Steering::Hash,
     "Which shard gets a new connection: by the kernel's hash, which spreads many miners evenly, or the shard of the CPU \
-     that received it, for hosts whose network card has a queue for each of those CPUs.",
+     that received it, for hosts whose network card has a queue for each of those CPUs. Each shard still takes no \
+     more than its part of max_connections.",
 );
 
 pub(super) static POOL_NAME: Key<Text> =

@@ -19,7 +19,7 @@ const STORM: u64 = 10_000;
 const STORM_CONCURRENCY: usize = 200;
 /// The same while established miners are at work.
 const SIEGE: u64 = 20_000;
-const ESTABLISHED: usize = 500;
+pub(crate) const ESTABLISHED: usize = 500;
 const ESTABLISHED_PER_SECOND: f64 = 2000.0;
 
 /// One way to load a proxy.
@@ -71,6 +71,21 @@ impl Load {
         }
     }
 
+    /// Connections of a storm.
+    pub(crate) fn connects(self) -> u64 {
+        match self {
+            Load::Storm => STORM,
+            Load::Siege => SIEGE,
+            Load::Lone
+            | Load::Open5k
+            | Load::Open20k
+            | Load::Closed
+            | Load::Deep
+            | Load::Burst
+            | Load::Idle => 0,
+        }
+    }
+
     pub(crate) fn pool(self, clock: &JobClock) -> PoolConfig {
         let (branches, job_clock) = match self {
             Load::Burst => (BRANCHES_OF_2_KB, Some(clock.clone())),
@@ -99,8 +114,9 @@ impl Load {
             Load::Lone | Load::Closed => loka_rig::Load::ClosedLoop { in_flight: 1 },
             Load::Deep => loka_rig::Load::ClosedLoop { in_flight: 16 },
             Load::Burst | Load::Idle => loka_rig::Load::Idle,
-            Load::Storm => loka_rig::Load::Storm { connects: STORM, concurrency: STORM_CONCURRENCY },
-            Load::Siege => loka_rig::Load::Storm { connects: SIEGE, concurrency: STORM_CONCURRENCY },
+            Load::Storm | Load::Siege => {
+                loka_rig::Load::Storm { connects: self.connects(), concurrency: STORM_CONCURRENCY }
+            }
         };
         let storms = matches!(self, Load::Storm | Load::Siege);
         // A storm ends with its last connection; the time only bounds one that hangs.

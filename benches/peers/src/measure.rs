@@ -1,7 +1,7 @@
 //! One load on one proxy: starts both, watches what the proxy uses, and gives the figures.
 
 use crate::Arguments;
-use crate::loads::{Load, established};
+use crate::loads::{ESTABLISHED, Load, established};
 use crate::loka;
 use crate::machine::Others;
 use crate::targets::{Kind, Running, Target};
@@ -148,16 +148,17 @@ fn problem(load: Load, swarm: &SwarmReport, established: Option<&SwarmReport>) -
         if shares.lost + shares.duplicate_answers + shares.mismatched > 0 {
             return Some(format!("{} shares lost", shares.lost));
         }
-        if report.connect_failed + report.handshake_timeouts > 0 {
-            let failed = report.connect_failed + report.handshake_timeouts;
-            return Some(format!(
-                "{failed} connections failed: {}",
-                report.first_error.as_deref().unwrap_or("")
-            ));
+        let failed = report.connect_failed + report.handshake_timeouts + report.refused + report.disconnected;
+        if failed > 0 {
+            let cause = report.first_error.as_deref().unwrap_or("ended by the other side");
+            return Some(format!("{failed} connections failed: {cause}"));
         }
     }
-    let missing = load.asked() as u64 > swarm.ready;
-    missing.then(|| format!("{} of {} miners were there", swarm.ready, load.asked()))
+    let there =
+        |who: &str, found: u64, asked: u64| (found < asked).then(|| format!("{found} of {asked} {who}"));
+    there("miners were there", swarm.ready, load.asked() as u64)
+        .or_else(|| there("handshakes were made", swarm.handshakes, load.connects()))
+        .or_else(|| there("established miners were there", established?.ready, ESTABLISHED as u64))
 }
 
 /// What the proxy had used, and what had been done, at one moment.
@@ -211,10 +212,11 @@ impl Watch {
             Load::Lone | Load::Open5k | Load::Open20k | Load::Closed | Load::Deep => {
                 marks.map(|(first, last)| (last.cpu_s - first.cpu_s, last.done - first.done))
             }
-            // The first job of each miner came with its handshake, before the first look.
-            Load::Burst => self
-                .first
-                .map(|first| (cpu_s - first.cpu_s, swarm.jobs_received.saturating_sub(swarm.handshakes))),
+            // The first job of each miner came with its handshake, before the first look; the last block is done long before
+            // the last.
+            Load::Burst => marks.map(|(first, last)| {
+                (last.cpu_s - first.cpu_s, swarm.jobs_received.saturating_sub(swarm.handshakes))
+            }),
             Load::Storm | Load::Siege => Some((whole_s, swarm.handshakes)),
             Load::Idle => None,
         };

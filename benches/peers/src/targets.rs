@@ -198,14 +198,16 @@ impl Running {
         let child = child.with_context(|| format!("starting {}", target.name))?;
         let metrics = (target.kind == Kind::Loka).then_some(metrics);
         let mut running = Running { child: Some(child), address, metrics, _folder: folder };
-        running.wait_until_it_listens()?;
+        running.wait_until_it_listens(target.kind)?;
         Ok(running)
     }
 
-    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+    fn wait_until_it_listens(&mut self, kind: Kind) -> anyhow::Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };
         let began = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        // nginx listens before the worker is there that accepts.
+        let workers = if kind == Kind::Nginx { 2 } else { 1 };
+        while TcpStream::connect(self.address).is_err() || usage::family(child.id()).len() < workers {
             if let Some(status) = child.try_wait()? {
                 return Err(anyhow!("it ended with {status}"));
             }

@@ -151,8 +151,8 @@ pub struct Session {
     first_byte_seen: bool,
     /// Some `mining.subscribe` was answered with an extranonce.
     is_subscribed: bool,
-    /// It ended while the pool owed an answer.
-    ended_owed: bool,
+    /// The pool owes an answer: one was given up, or was missing at the end.
+    is_owed: bool,
     dial: bool,
     close: Option<End>,
 }
@@ -173,7 +173,7 @@ impl Session {
             last_message: now,
             first_byte_seen: false,
             is_subscribed: false,
-            ended_owed: false,
+            is_owed: false,
             dial: false,
             close: None,
         }
@@ -199,11 +199,11 @@ impl Session {
         self.phase == Phase::Ended
     }
 
-    /// Whether the session has ended with every request answered: all that was sent to the pool has reached it, and nothing
+    /// Whether the session has ended with every answer that was waited for: the pool has read all that matters, and no share
     /// is lost when its connection is reset instead of closed.
     #[must_use]
     pub fn ended_settled(&self) -> bool {
-        self.is_over() && !self.ended_owed
+        self.is_over() && !self.is_owed
     }
 
     /// Whether bytes of the miner still mean something.
@@ -250,7 +250,7 @@ impl Session {
         if self.is_over() {
             return;
         }
-        self.ended_owed = self.pending.len() > 0;
+        self.is_owed |= self.pending.len() > 0;
         self.phase = Phase::Ended;
         self.close = Some(end);
         self.dial = false;

@@ -7,7 +7,7 @@ mod generate;
 
 use common::{Event, Harness};
 use generate::{JOB, MINER_METHODS, POOL_METHODS, dialogue, greeting, id, json_string, value};
-use loka_proto::limits::ID_BYTES_MAX;
+use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX};
 use loka_proto::{Policy, UserRule};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -232,6 +232,27 @@ proptest! {
         let share = serde_json::json!({"id":6,"method":"mining.submit","params":[sent[1]["params"][0],"1a","00000001","66a1b2c3","1"]});
         prop_assert_eq!(&sent[1], &share);
     }
+}
+
+/// What decides whether a pool connection may be reset: one share of three fates, then the miner leaves.
+#[test]
+fn a_session_is_settled_only_when_the_pool_has_answered_everything() {
+    let share = r#"{"id":6,"method":"mining.submit","params":["acct.w","1a","00000001","66a1b2c3","1"]}"#;
+    let settled = |after: &[Event]| {
+        let mut harness = at_work(policy(false));
+        says(&mut harness, share);
+        for event in after {
+            harness.event(event);
+        }
+        assert!(harness.session.is_over());
+        harness.session.ended_settled()
+    };
+    let answer = || Event::Pool(b"{\"id\":6,\"result\":true,\"error\":null}\n".to_vec());
+    assert!(settled(&[answer(), Event::MinerEof]), "answered");
+    let lost = Event::PoolDown(loka_proto::PoolLoss::Closed);
+    assert!(!settled(&[lost]), "missing at the end");
+    let given_up = Event::Wait { us: ANSWER_US + 1 };
+    assert!(!settled(&[given_up, Event::MinerEof]), "given up before");
 }
 
 /// Whether `kept` is the part of `name` that a worker's name may be: from some separator on, and where only one kind

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 pub mod limits {
     /// Bytes one read may take from a socket: the budget of a link per turn.
     pub const READ_BYTES: usize = 64 * 1024;
+    /// The same for a link that comes or goes: 32 of them are served in a turn.
+    pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// Bytes waiting for one side at which the other side is no longer read.
     pub const QUEUE_HIGH_BYTES: usize = 64 * 1024;
     /// Most bytes that can wait for one side: the mark above and the output of one more call.
@@ -40,6 +42,7 @@ pub mod limits {
     const _: () = {
         assert!(QUEUE_HIGH_BYTES <= loka_proto::limits::OUT_BYTES_MAX);
         assert!(READ_BYTES >= loka_proto::limits::POOL_LINE_BYTES_MAX);
+        assert!(NEWCOMER_READ_BYTES <= READ_BYTES);
         assert!(CLOSE_LINGER_US < STALL_US && TICK_US < CLOSE_LINGER_US);
         assert!(CONNECTIONS_PER_SHARD_MAX <= i16::MAX as usize);
         assert!(WHEEL_TICKS.is_power_of_two());

@@ -43,6 +43,9 @@ const PREEMPT: Duration = Duration::from_secs(3600);
 /// like the preempt timer can cause that too. A sleeping shard would never wake by itself, since its loop is that task.
 const HEARTBEAT: Duration = Duration::from_micros(TICK_US);
 
+/// The sleep that gives the executor a turn while sockets wait in the queues. One of no length would not wait at all.
+const GIVE_WAY: Duration = Duration::from_micros(1);
+
 /// Why a shard ended other than by a drain.
 #[derive(Debug, Error)]
 pub enum ShardError {
@@ -245,7 +248,7 @@ impl<P: Stage> Shard<P> {
             // The executor serves its other tasks, and sleeps until a socket is ready. Not while some wait here for their turn.
             if !self.queues.are_empty() {
                 if ticked {
-                    glommio::timer::sleep(Duration::ZERO).await;
+                    glommio::timer::sleep(GIVE_WAY).await;
                 }
             } else if ticked || ready.is_empty() {
                 self.poller.ready().await;

@@ -36,7 +36,7 @@ fn give(shard: u32) -> libc::sock_filter {
     libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: shard }
 }
 
-/// The program for these shards, whose sockets were bound in this order. Where two share a CPU, the first gets all.
+/// The program for these shards, whose sockets were bound in this order.
 fn program(shards: &[ShardSpec]) -> Vec<libc::sock_filter> {
     let mut program = vec![load(LOAD_CPU)];
     for shard in shards {
@@ -51,8 +51,15 @@ fn program(shards: &[ShardSpec]) -> Vec<libc::sock_filter> {
 /// Steers the reuseport group that `listener` is one of to the shard of the CPU.
 ///
 /// # Errors
-/// The system's error: a kernel without it, or more shards than a program can name.
+/// `InvalidInput` where two shards share a CPU, since the second would get nobody, or there are more than a program can
+/// name; otherwise the system's error.
 pub(crate) fn by_cpu(listener: impl AsFd, shards: &[ShardSpec]) -> io::Result<()> {
+    let mut cpus: Vec<usize> = shards.iter().map(|shard| shard.cpu).collect();
+    cpus.sort_unstable();
+    if let Some(pair) = cpus.windows(2).find(|pair| pair[0] == pair[1]) {
+        let text = format!("steering by CPU needs a CPU for each shard, and two have CPU {}", pair[0]);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let mut program = program(shards);
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
@@ -106,6 +113,15 @@ mod tests {
             }
             assert_eq!(accepted, connections.len(), "shard {} on CPU {}", shard.index, shard.cpu);
         }
+    }
+
+    #[test]
+    fn shards_that_share_a_cpu_are_refused() {
+        let cpu = cores::allowed().unwrap()[0];
+        let shards = [0, 1].map(|index| ShardSpec { index, cpu });
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let error = bind_all(&[any], &shards, Steering::Cpu).unwrap_err();
+        assert!(error.to_string().contains(&format!("two have CPU {cpu}")), "{error}");
     }
 
     #[test]

@@ -30,9 +30,8 @@ impl Session {
         self.last_message = cx.now;
         if let Some(notify) = cx.jobs.find(line) {
             cx.stats.message(Direction::FromPool, Method::Notify);
-            return self.handle_notify(cx, line, notify);
-        }
-        if parser.read(line, |envelope| self.handle_pool_message(cx, envelope)).is_err() {
+            self.handle_notify(cx, line, notify);
+        } else if parser.read(line, |envelope| self.handle_pool_message(cx, envelope)).is_err() {
             cx.stats.message(Direction::FromPool, Method::Unknown);
             return self.end(cx, End::PoolGarbage);
         }

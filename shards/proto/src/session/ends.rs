@@ -171,6 +171,7 @@ impl Session {
     fn forget_unanswered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         let Some(deadline) = cx.now.0.checked_sub(ANSWER_US).map(Tick) else { return };
         while let Some(request) = self.pending.take_older(deadline, |_| true) {
+            self.is_owed = true;
             if matches!(request.asked, Asked::Submit { .. }) {
                 cx.stats.counts.shares.unanswered += 1;
             }

@@ -384,7 +384,7 @@ mod tests {
             parts in proptest::collection::vec(
                 proptest::sample::select(vec![
                     "{", "}", ",", ":", " ", "\r\n", "\"id\"", "\"result\"", "\"error\"", "true", "null", "false", "7",
-                    "0", "1e3", "\"x\"", "\"id\":7", "\"result\":true", "\"error\":null", "\"error\" : null", "\"k\":1",
+                    "0", "1e3", "\"x\"", "\"id\":7", "\"id\":123456789012345678901234567890", "\"result\":true", "\"error\":null", "\"error\" : null", "\"k\":1",
                 ]),
                 0..12,
             ),

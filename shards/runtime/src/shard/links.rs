@@ -2,6 +2,7 @@
 
 use super::Shard;
 use crate::link::Read;
+use crate::plan::limits::{NEWCOMER_READ_BYTES, READ_BYTES};
 use crate::poller::Readiness;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
@@ -22,10 +23,11 @@ impl<P: Stage> Shard<P> {
         // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
         let reads = self.links[key].miner.watched.read;
         if reads && (told.read || told.hangup) {
-            match self.links[key].miner.read(&mut self.scratch) {
+            let room = self.read_budget(key);
+            match self.links[key].miner.read(&mut self.scratch[..room]) {
                 Read::Bytes(count) => {
                     self.with_bytes(key, count, Session::handle_miner_bytes);
-                    self.read_again_if_more(Token::Miner(key), key, count, told);
+                    self.read_again_if_more(Token::Miner(key), key, count == room, told);
                 }
                 Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
@@ -40,12 +42,13 @@ impl<P: Stage> Shard<P> {
 
     /// The link is closing: bytes of the miner mean nothing any more, its end does.
     fn read_and_forget(&mut self, key: usize, told: Readiness) {
+        let room = self.read_budget(key);
         let link = &mut self.links[key];
         if told.read || told.hangup {
-            match link.miner.read(&mut self.scratch) {
+            match link.miner.read(&mut self.scratch[..room]) {
                 Read::Broken => link.drop_miner(&mut self.spares),
                 Read::Nothing if told.hangup => link.drop_miner(&mut self.spares),
-                Read::Bytes(count) => self.read_again_if_more(Token::Miner(key), key, count, told),
+                Read::Bytes(count) => self.read_again_if_more(Token::Miner(key), key, count == room, told),
                 Read::Eof | Read::Nothing => {}
             }
         }
@@ -53,12 +56,20 @@ impl<P: Stage> Shard<P> {
         self.settle(key);
     }
 
-    /// A read that filled its room, or behind which stands the end, was not the last: the poller will not tell again.
-    fn read_again_if_more(&mut self, token: Token, key: usize, count: usize, told: Readiness) {
-        if count == self.scratch.len() || told.ended || told.hangup {
+    /// What one read of this link may take. Who only comes or goes has little to say.
+    fn read_budget(&self, key: usize) -> usize {
+        if self.links[key].session.is_at_work() { READ_BYTES } else { NEWCOMER_READ_BYTES }
+    }
+
+    /// A read that filled its room, or behind which stands the end, was not the last: the poller will not tell again. (Nor
+    /// of bytes behind urgent data, at which a read stops short; whoever sends that waits for its next byte.)
+    fn read_again_if_more(&mut self, token: Token, key: usize, was_full: bool, told: Readiness) {
+        if was_full || told.ended || told.hangup {
             let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
-            let Some(side) = self.links[key].side(token) else { return };
-            self.queues.put_off(token, &mut side.told, more, false);
+            let link = &mut self.links[key];
+            let is_newcomer = !link.session.is_at_work() || told.ended || told.hangup;
+            let Some(side) = link.side(token) else { return };
+            self.queues.put_off(token, &mut side.told, more, is_newcomer);
         }
     }
 
@@ -77,10 +88,11 @@ impl<P: Stage> Shard<P> {
         }
         let reads = self.links[key].pool.watched.read;
         if reads && (told.read || told.hangup) {
-            match self.links[key].pool.read(&mut self.scratch) {
+            let room = self.read_budget(key);
+            match self.links[key].pool.read(&mut self.scratch[..room]) {
                 Read::Bytes(count) => {
                     self.with_bytes(key, count, Session::handle_pool_bytes);
-                    self.read_again_if_more(Token::Pool(key), key, count, told);
+                    self.read_again_if_more(Token::Pool(key), key, count == room, told);
                 }
                 Read::Nothing => {}
                 Read::Eof => self.lose_pool(key, PoolLoss::Closed),

@@ -2,7 +2,7 @@
 //! miners that come or go, so that a storm of them does not hold up miners at work.
 //!
 //! Only names stand here; what a socket is ready for is kept with it, so that one that is told of again while it waits
-//! stands here once. So the queues hold at most two names a link.
+//! stands here once. The queues hold at most two names a link, and those of links that have gone until their turn comes.
 
 use crate::poller::Readiness;
 use crate::token::Token;
@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 pub(super) struct Queues {
     /// For the next turn, all of them.
     again: Vec<Token>,
+    /// The memory of the turn before.
+    spare: Vec<Token>,
     /// For when their turn comes, a few each turn.
     newcomers: VecDeque<Token>,
 }
@@ -40,15 +42,13 @@ impl Queues {
     }
 
     pub(super) fn take_again(&mut self) -> Vec<Token> {
-        std::mem::take(&mut self.again)
+        std::mem::replace(&mut self.again, std::mem::take(&mut self.spare))
     }
 
     /// Gives the memory of [`Queues::take_again`] back.
     pub(super) fn give_back(&mut self, mut taken: Vec<Token>) {
-        if self.again.is_empty() {
-            taken.clear();
-            self.again = taken;
-        }
+        taken.clear();
+        self.spare = taken;
     }
 
     pub(super) fn next_newcomer(&mut self) -> Option<Token> {
