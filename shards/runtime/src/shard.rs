@@ -35,14 +35,14 @@ use thiserror::Error;
 
 /// Entries of glommio's rings: the shard polls a single descriptor through them.
 const RING_DEPTH: usize = 128;
-/// When glommio's preempt timer fires. The loop gives way on every tick by itself, so it has no use for the timer, and the timer does harm: when it fires between glommio's poll of its rings and its run of the ready tasks,
-/// because the kernel took the CPU away or the machine was suspended, glommio 0.9 runs none of them, believes that there
-/// is nothing to do, and sleeps until something new happens. So it is set to where it practically never fires.
+/// When glommio's preempt timer fires. The loop gives way on every tick by itself, so it has no use for the timer, and the
+/// timer does harm: when it fires between glommio's poll of its rings and its run of the ready tasks, because the kernel
+/// took the CPU away or the machine was suspended, glommio 0.9 runs none of them, believes that there is nothing to do, and
+/// sleeps until something new happens. So it is set to where it practically never fires.
 const PREEMPT: Duration = Duration::from_secs(3600);
 /// The timer that wakes glommio if it went to sleep over a ready task all the same: other events of the ring that look
 /// like the preempt timer can cause that too. A sleeping shard would never wake by itself, since its loop is that task.
 const HEARTBEAT: Duration = Duration::from_micros(TICK_US);
-
 /// The sleep that gives the executor a turn while sockets wait in the queues. One of no length would not wait at all.
 const GIVE_WAY: Duration = Duration::from_micros(1);
 
