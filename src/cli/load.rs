@@ -128,7 +128,7 @@ impl Measured {
     pub(super) fn problem(&self) -> Option<String> {
         let Measured { kind, path, asked, swarm, .. } = self;
         let shares = &swarm.shares;
-        if shares.lost + shares.duplicate_answers + shares.mismatched > 0 {
+        if shares.astray() > 0 {
             return Some(format!(
                 "{kind:?} over {path}: {} shares lost, {} answered twice, {} answers to nothing",
                 shares.lost, shares.duplicate_answers, shares.mismatched

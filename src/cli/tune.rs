@@ -26,7 +26,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use write::Target;
 
-/// Stands in for the pool, which is started later, while options are checked.
+/// Stands in for the pool while options are checked, before it is started, and while a file that is new is.
 const ANY_POOL: &str = "127.0.0.1:3333";
 /// Part of the room for miners that is used: the kernel does not spread them evenly over the shards.
 const ROOM_USED: u64 = 2;

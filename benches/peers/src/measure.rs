@@ -144,9 +144,9 @@ fn besiege(
 
 fn problem(load: Load, swarm: &SwarmReport, established: Option<&SwarmReport>) -> Option<String> {
     for report in [Some(swarm), established].into_iter().flatten() {
-        let shares = &report.shares;
-        if shares.lost + shares.duplicate_answers + shares.mismatched > 0 {
-            return Some(format!("{} shares lost", shares.lost));
+        let astray = report.shares.astray();
+        if astray > 0 {
+            return Some(format!("{astray} shares lost, answered twice, or answers to nothing"));
         }
         let failed = report.connect_failed + report.handshake_timeouts + report.refused + report.disconnected;
         if failed > 0 {

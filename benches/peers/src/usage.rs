@@ -4,7 +4,7 @@ use anyhow::Context;
 use std::fs;
 
 /// CPU and memory of a group of processes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) cpu_s: f64,
     pub(crate) memory_bytes: u64,
@@ -14,12 +14,9 @@ impl Usage {
     /// CPU is that of all threads, in nanoseconds of the scheduler; memory is the proportional set, so that pages which
     /// the processes of one proxy share count once.
     pub(crate) fn of(processes: &[u32]) -> anyhow::Result<Usage> {
-        let mut usage = Usage::default();
-        for process in processes {
-            usage.cpu_s += cpu_s(*process)?;
-            usage.memory_bytes += memory_bytes(*process)?;
-        }
-        Ok(usage)
+        let memory_bytes =
+            processes.iter().map(|process| memory_bytes(*process)).sum::<anyhow::Result<u64>>()?;
+        Ok(Usage { cpu_s: cpu_of(processes)?, memory_bytes })
     }
 }
 

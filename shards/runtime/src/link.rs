@@ -168,6 +168,11 @@ impl Link {
         }
     }
 
+    /// Whether it is not at work yet or not any more, with this known of one of its sockets: others are served before it.
+    pub(crate) fn comes_or_goes(&self, told: Readiness) -> bool {
+        !self.session.is_at_work() || told.ended || told.hangup
+    }
+
     /// The side that this names, if it names one.
     pub(crate) fn side(&mut self, token: Token) -> Option<&mut Side> {
         match token {

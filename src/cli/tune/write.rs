@@ -1,6 +1,7 @@
 //! The configuration file that `--write` names: read and checked as `check` would, and replaced as a whole or not at all.
 
 use super::super::Failure;
+use super::ANY_POOL;
 use super::candidates::Candidate;
 use super::setting::edited;
 use crate::config::{self, Loaded, Overrides};
@@ -12,8 +13,6 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Stands in for the pool while a file that does not exist yet is checked.
-const ANY_POOL: &str = "127.0.0.1:3333";
 /// Permissions of a file that is new, before the umask: a password may come into it later.
 const NEW_MODE: u32 = 0o640;
 

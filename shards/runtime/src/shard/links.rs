@@ -23,13 +23,9 @@ impl<P: Stage> Shard<P> {
         // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
         let reads = self.links[key].miner.watched.read;
         if reads && (told.read || told.hangup) {
-            let room = self.read_budget(key);
-            match self.links[key].miner.read(&mut self.scratch[..room]) {
-                Read::Bytes(count) => {
-                    self.with_bytes(key, count, Session::handle_miner_bytes);
-                    self.read_again_if_more(Token::Miner(key), key, count == room, told);
-                }
-                Read::Nothing => {}
+            let handle = |shard: &mut Self, count| shard.with_bytes(key, count, Session::handle_miner_bytes);
+            match self.read_side(key, Token::Miner(key), told, handle) {
+                Read::Bytes(_) | Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
                 Read::Broken => self.miner_broke(key),
             }
@@ -42,34 +38,48 @@ impl<P: Stage> Shard<P> {
 
     /// The link is closing: bytes of the miner mean nothing any more, its end does.
     fn read_and_forget(&mut self, key: usize, told: Readiness) {
-        let room = self.read_budget(key);
-        let link = &mut self.links[key];
         if told.read || told.hangup {
-            match link.miner.read(&mut self.scratch[..room]) {
-                Read::Broken => link.drop_miner(&mut self.spares),
-                Read::Nothing if told.hangup => link.drop_miner(&mut self.spares),
-                Read::Bytes(count) => self.read_again_if_more(Token::Miner(key), key, count == room, told),
-                Read::Eof | Read::Nothing => {}
+            match self.read_side(key, Token::Miner(key), told, |_, _| {}) {
+                Read::Broken => self.links[key].drop_miner(&mut self.spares),
+                Read::Nothing if told.hangup => self.links[key].drop_miner(&mut self.spares),
+                Read::Bytes(_) | Read::Eof | Read::Nothing => {}
             }
         }
         self.links[key].go_on_closing(&mut self.spares, self.now);
         self.settle(key);
     }
 
-    /// What one read of this link may take. Who only comes or goes has little to say.
-    fn read_budget(&self, key: usize) -> usize {
-        if self.links[key].session.is_at_work() { READ_BYTES } else { NEWCOMER_READ_BYTES }
+    /// One read of the side that `token` names; `handle` gets the count of its bytes. A read that filled its room, or behind
+    /// which stands the end, was not the last: the poller will not tell again. (Nor of bytes behind urgent data, at which a
+    /// read stops short; whoever sends that waits for its next byte.)
+    fn read_side(
+        &mut self,
+        key: usize,
+        token: Token,
+        told: Readiness,
+        handle: impl FnOnce(&mut Self, usize),
+    ) -> Read {
+        let link = &mut self.links[key];
+        // Who only comes or goes has little to say.
+        let room = if link.session.is_at_work() { READ_BYTES } else { NEWCOMER_READ_BYTES };
+        let Some(side) = link.side(token) else { return Read::Nothing };
+        let read = side.read(&mut self.scratch[..room]);
+        if let Read::Bytes(count) = read {
+            handle(self, count);
+            if count == room || told.ended || told.hangup {
+                let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
+                self.put_off(key, token, more);
+            }
+        }
+        read
     }
 
-    /// A read that filled its room, or behind which stands the end, was not the last: the poller will not tell again. (Nor
-    /// of bytes behind urgent data, at which a read stops short; whoever sends that waits for its next byte.)
-    fn read_again_if_more(&mut self, token: Token, key: usize, was_full: bool, told: Readiness) {
-        if was_full || told.ended || told.hangup {
-            let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
-            let link = &mut self.links[key];
-            let is_newcomer = !link.session.is_at_work() || told.ended || told.hangup;
-            let Some(side) = link.side(token) else { return };
-            self.queues.put_off(token, &mut side.told, more, is_newcomer);
+    /// Leaves a socket of a link for a later turn.
+    pub(super) fn put_off(&mut self, key: usize, token: Token, told: Readiness) {
+        let link = &mut self.links[key];
+        let is_newcomer = link.comes_or_goes(told);
+        if let Some(side) = link.side(token) {
+            self.queues.put_off(token, &mut side.told, told, is_newcomer);
         }
     }
 
@@ -88,13 +98,9 @@ impl<P: Stage> Shard<P> {
         }
         let reads = self.links[key].pool.watched.read;
         if reads && (told.read || told.hangup) {
-            let room = self.read_budget(key);
-            match self.links[key].pool.read(&mut self.scratch[..room]) {
-                Read::Bytes(count) => {
-                    self.with_bytes(key, count, Session::handle_pool_bytes);
-                    self.read_again_if_more(Token::Pool(key), key, count == room, told);
-                }
-                Read::Nothing => {}
+            let handle = |shard: &mut Self, count| shard.with_bytes(key, count, Session::handle_pool_bytes);
+            match self.read_side(key, Token::Pool(key), told, handle) {
+                Read::Bytes(_) | Read::Nothing => {}
                 Read::Eof => self.lose_pool(key, PoolLoss::Closed),
                 Read::Broken => self.lose_pool(key, PoolLoss::Reset),
             }

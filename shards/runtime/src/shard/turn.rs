@@ -50,12 +50,11 @@ impl<P: Stage> Shard<P> {
 
     /// A socket is ready. A miner at work is served now; one that comes or goes when its turn comes.
     fn told(&mut self, key: usize, token: Token, readiness: Readiness) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if link.session.is_at_work() && !readiness.ended && !readiness.hangup {
-            return self.serve(key, token, readiness);
-        }
-        if let Some(side) = link.side(token) {
-            self.queues.put_off(token, &mut side.told, readiness, true);
+        let Some(link) = self.links.get(key) else { return };
+        if link.comes_or_goes(readiness) {
+            self.put_off(key, token, readiness);
+        } else {
+            self.serve(key, token, readiness);
         }
     }
 

@@ -40,6 +40,12 @@ pub struct ShareCounts {
 }
 
 impl ShareCounts {
+    /// Shares and answers that went astray: never answered, answered twice, or answers to nothing. One is one too many.
+    #[must_use]
+    pub fn astray(&self) -> u64 {
+        self.lost + self.duplicate_answers + self.mismatched
+    }
+
     pub(super) fn answered(&self) -> u64 {
         self.accepted + self.rejected
     }
