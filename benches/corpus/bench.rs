@@ -4,6 +4,7 @@ use super::{ACCEPTED, AUTHORIZE, AUTHORIZED, NOTIFY, SUBMIT, SUBSCRIBE, SUBSCRIB
 use loka_proto::middleware::{NoLog, RateLimit, Request};
 use loka_proto::{
     Client, ClientId, Cx, Flow, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy,
+    PoolId, PoolPolicy,
 };
 use loka_proto::{Session, Stage, StageCx, Stats, Tick, UserRule};
 use std::hint::black_box;
@@ -23,7 +24,7 @@ pub(crate) struct Bench<P> {
 impl<P: Stage> Bench<P> {
     pub(crate) fn new(pipeline: P, user: UserRule) -> Bench<P> {
         let session = Session::new(ClientId(1), Tick(0));
-        let policy = Policy { user, ..Policy::default() };
+        let policy = Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() });
         let (parser, jobs, stats) = (Parser::default(), JobBodies::default(), Stats::default());
         let mut bench =
             Bench { session, pipeline, parser, jobs, policy, stats, out: Out::default(), now: Tick(0) };
@@ -39,7 +40,7 @@ impl<P: Stage> Bench<P> {
     pub(crate) fn greet(&mut self) {
         self.miner(SUBSCRIBE);
         self.miner(AUTHORIZE);
-        self.call(|session, cx, _| session.handle_pool_up(cx, 1_000));
+        self.call(|session, cx, parser| session.handle_pool_up(cx, parser, PoolId::default(), 1_000));
         for line in [SUBSCRIBED, AUTHORIZED, NOTIFY] {
             self.pool(line);
         }

@@ -12,7 +12,7 @@
 use loka_proto::message::MinerMessage;
 use loka_proto::middleware::{NoLog, RateLimit, Request};
 use loka_proto::{Client, ClientId, Cx, End, Flow, Intent, MessagePipeline, MessagePipelineBuilder};
-use loka_proto::{JobBodies, Out, Parser, Policy, Reject, Session, Stage, StageCx, Stats, Tick};
+use loka_proto::{JobBodies, Out, Parser, Policy, PoolId, Reject, Session, Stage, StageCx, Stats, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Strangers are told so this many times before their link is closed.
@@ -122,7 +122,8 @@ impl Shard {
         let mut session = Session::new(ClientId(id), self.now);
         self.miner(&mut session, r#"{"id":1,"method":"mining.subscribe","params":[]}"#);
         assert_eq!(session.poll_intent(), Some(Intent::DialPool), "the first request dials the pool");
-        let (_, subscribe) = self.call(|cx, _| session.handle_pool_up(cx, 1_000));
+        let (_, subscribe) =
+            self.call(|cx, parser| session.handle_pool_up(cx, parser, PoolId::default(), 1_000));
         assert!(subscribe.contains("mining.subscribe"), "what was held goes out when the pool is up");
         self.pool(&mut session, r#"{"id":1,"result":[[],"0abc1234",4],"error":null}"#);
         session

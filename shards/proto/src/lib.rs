@@ -18,9 +18,10 @@ pub mod wire;
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
-    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolLoss, Reject, Session, UserRule,
+    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, Reject, Session,
+    UserRule,
 };
-pub use stats::{Direction, Stats};
+pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;
 pub use verdict::{RejectClass, Verdict};
 pub use wire::Parser;

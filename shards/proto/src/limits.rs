@@ -22,6 +22,12 @@ pub const PENDING_MAX: usize = 512;
 pub const HELD_BYTES_MAX: usize = 2 * MINER_LINE_BYTES_MAX;
 /// Bytes from a pool that are held until the subscribe answer has gone out.
 pub const EARLY_BYTES_MAX: usize = 2 * POOL_LINE_BYTES_MAX;
+/// Bytes of a miner's own handshake that are kept, to say it again to another pool. A miner that said more cannot be moved.
+pub const GREETING_BYTES_MAX: usize = 2 * MINER_LINE_BYTES_MAX;
+/// Pools that a shard can know.
+pub const POOLS_MAX: usize = 16;
+/// Bytes of extranonce2 that a miner can be moved to, if it is another size than it has: much firmware takes no others.
+pub const EXTRANONCE2_MOVE_BYTES: std::ops::RangeInclusive<u8> = 2..=8;
 /// Jobs whose difficulty a session remembers.
 pub const JOBS_MAX: usize = 16;
 /// Job bodies that a shard remembers: those of the pools, the one before while a new one spreads, and some to spare.
@@ -46,15 +52,18 @@ pub const SUBSCRIBE_ANSWER_US: u64 = 30_000_000;
 pub const ANSWER_US: u64 = 120_000_000;
 /// Microseconds that answers in flight are waited for when the miner has already left.
 pub const LINGER_US: u64 = 5_000_000;
-/// The id of the proxy's own requests: an integer, because some pools take nothing else, and far above any counter
-/// of a miner's firmware.
-pub const OWN_REQUEST_ID: &[u8] = b"2100000000";
+/// The first id of the proxy's own requests, of which it has at most a hundred in flight: integers, because some pools take
+/// nothing else, and far above any counter of a miner's firmware.
+pub const OWN_REQUEST_ID: u32 = 2_100_000_000;
 
 const _: () = {
     assert!(MINER_LINE_BYTES_MAX < POOL_LINE_BYTES_MAX);
     assert!(JOB_BODY_BYTES_MAX <= POOL_LINE_BYTES_MAX);
     assert!(HELD_BYTES_MAX >= MINER_LINE_BYTES_MAX, "one line of the largest size can be held");
     assert!(EARLY_BYTES_MAX >= POOL_LINE_BYTES_MAX, "one line of the largest size can be held");
+    assert!(OUT_BYTES_MAX >= GREETING_BYTES_MAX + HELD_BYTES_MAX, "a miner's past fits into one output");
+    assert!(POOLS_MAX <= u8::MAX as usize);
+    assert!(WORKERS_MAX + 4 < 100, "own ids are enough for every part of a handshake");
     assert!(OUT_BYTES_MAX >= 2 * POOL_LINE_BYTES_MAX, "a read of whole lines and a finished carry fit");
     assert!(
         OUT_BYTES_MAX >= EARLY_BYTES_MAX + POOL_LINE_BYTES_MAX,

@@ -5,53 +5,29 @@
 mod client;
 mod downward;
 mod ends;
+mod greeting;
 mod mining;
+mod moving;
 mod names;
 mod pending;
+mod policy;
 mod reasons;
 mod upward;
 
 pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};
 pub use mining::Mining;
 pub use names::UserRule;
-pub use reasons::{End, Filtered, Reject};
+pub use policy::{Policy, PoolId, PoolPolicy};
+pub use reasons::{End, Filtered, PoolLoss, Reject};
 
 use crate::message::JobBodies;
 use crate::middleware::{Stage, StageCx};
 use crate::stats::Stats;
 use crate::tick::Tick;
 use crate::wire::Carry;
+use greeting::Greeting;
+use moving::{Move, Tag};
 use pending::Pending;
-
-/// What every session of a shard is held to. Changes with the configuration, not with the connection.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Whose account the miners work for.
-    pub user: UserRule,
-    /// Whether the pool is asked for extranonce changes.
-    pub extranonce: bool,
-    /// Where the pool is, as configured: what `client.reconnect` is measured against.
-    pub pool_host: String,
-    /// The pool's port.
-    pub pool_port: u16,
-    /// Microseconds a miner has to subscribe and authorize.
-    pub handshake_us: u64,
-    /// Microseconds a link may be silent in both directions.
-    pub idle_us: u64,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Policy {
-            user: UserRule::default(),
-            extranonce: false,
-            pool_host: String::new(),
-            pool_port: 0,
-            handshake_us: 15_000_000,
-            idle_us: 600_000_000,
-        }
-    }
-}
 
 /// Output of one call, for each side. It belongs to the caller, who sends and clears it.
 #[derive(Debug, Default)]
@@ -96,34 +72,17 @@ impl<P: Stage> Cx<'_, P> {
 /// What the session wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// Open the pool connection; tell with `handle_pool_up` or `handle_pool_down`.
+    /// Close the pool connection, if there is one, and open another; tell with `handle_pool_up` or `handle_pool_down`.
     DialPool,
     /// Send what is queued, then close both sides. The session is over.
     Close(End),
-}
-
-/// How a pool connection was lost, or never had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolLoss {
-    /// The pool closed it in order.
-    Closed,
-    /// It broke.
-    Reset,
-    /// No address took it.
-    Unreachable,
-    /// No address took it in time.
-    ConnectTimeout,
-    /// It takes nothing of what is sent to it.
-    Stalled,
-    /// The proxy could not even try: descriptors, ports or memory are used up.
-    NoResources,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing that a Stratum miner says was heard yet.
     Greeting,
-    /// The pool link is being opened; lines for it are held.
+    /// There is no pool link, or none yet; lines for it are held.
     Dialing,
     /// Both sides are up.
     Up,
@@ -141,13 +100,26 @@ pub struct Session {
     pending: Pending,
     miner_lines: Carry,
     pool_lines: Carry,
-    /// Lines for a pool that is not up yet.
+    /// The pool that it has, or had last.
+    pool: PoolId,
+    /// What the miner said in its handshake.
+    greeting: Greeting,
+    /// Lines of the miner for a pool that is not up yet, as they came.
     held: Vec<u8>,
     /// Lines of the pool that the miner may not see before its subscribe answer.
     early: Vec<u8>,
     /// Since when the miner is waited for to go on with its handshake.
     greeting_since: Tick,
+    /// Since when it has no pool, while it has none.
+    waiting_since: Tick,
     last_message: Tick,
+    /// When the pool last said anything.
+    pool_heard: Tick,
+    last_loss: Option<PoolLoss>,
+    moving: Option<Move>,
+    tag: Tag,
+    /// The next job is the first after a move.
+    needs_clean: bool,
     first_byte_seen: bool,
     /// Some `mining.subscribe` was answered with an extranonce.
     is_subscribed: bool,
@@ -167,10 +139,18 @@ impl Session {
             pending: Pending::default(),
             miner_lines: Carry::default(),
             pool_lines: Carry::default(),
+            pool: PoolId::default(),
+            greeting: Greeting::default(),
             held: Vec::new(),
             early: Vec::new(),
             greeting_since: now,
+            waiting_since: now,
             last_message: now,
+            pool_heard: now,
+            last_loss: None,
+            moving: None,
+            tag: Tag::default(),
+            needs_clean: false,
             first_byte_seen: false,
             is_subscribed: false,
             is_owed: false,
@@ -199,11 +179,29 @@ impl Session {
         self.phase == Phase::Ended
     }
 
-    /// Whether the session has ended with every answer that was waited for: the pool has read all that matters, and no share
-    /// is lost when its connection is reset instead of closed.
+    /// Whether a pool connection that is left now has given every answer that was waited for: the pool has read all that
+    /// matters, and no share is lost when its connection is reset instead of closed.
     #[must_use]
-    pub fn ended_settled(&self) -> bool {
-        self.is_over() && !self.is_owed
+    pub fn leaves_settled(&self) -> bool {
+        !self.is_owed
+    }
+
+    /// The pool that the session has, or had last.
+    #[must_use]
+    pub fn pool(&self) -> PoolId {
+        self.pool
+    }
+
+    /// Whether it has its pool and everything that it needs of it.
+    #[must_use]
+    pub fn has_pool(&self) -> bool {
+        self.phase == Phase::Up && self.is_subscribed && self.moving.is_none()
+    }
+
+    /// Whether it waits for a pool connection.
+    #[must_use]
+    pub fn waits_for_pool(&self) -> bool {
+        self.phase == Phase::Dialing
     }
 
     /// Whether bytes of the miner still mean something.
@@ -239,11 +237,18 @@ impl Session {
         self.miner_lines.len() + self.pool_lines.len() + self.held.len() + self.early.len()
     }
 
+    /// Bytes kept of what the miner said in its handshake.
+    #[must_use]
+    pub fn bytes_kept(&self) -> usize {
+        self.greeting.len()
+    }
+
     /// The caller does not read one side for a while, or does again. The time until now does not count as silence.
     pub fn handle_pause(&mut self, now: Tick) {
         self.miner_lines.touch(now);
         self.pool_lines.touch(now);
         self.last_message = now;
+        self.pool_heard = now;
     }
 
     fn end<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {
@@ -261,6 +266,7 @@ impl Session {
         self.pool_lines = Carry::default();
         self.held = Vec::new();
         self.early = Vec::new();
+        self.greeting = Greeting::default();
         cx.pipeline.on_close(&self.client);
     }
 }

@@ -1,9 +1,12 @@
 //! What one shard counted since its last report: plain integers and histograms, no atomics, no globals.
 
 use crate::message::Method;
-use crate::session::{End, Filtered, Reject};
+use crate::session::{End, Filtered, PoolId, PoolLoss, Reject};
 use crate::verdict::{RejectClass, Verdict};
 use hdrhistogram::Histogram;
+
+/// Requests of pools to go elsewhere that are kept until the next report.
+pub const REDIRECTS_MAX: usize = 4;
 
 labels! {
     /// Where a message was seen.
@@ -24,7 +27,7 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 /// Significant digits of the histograms: two take 20 KiB each, three would take 136 KiB.
 const LATENCY_DIGITS: u8 = 2;
 
-/// What became of shares. `forwarded` = `accepted` + the sum of `rejected` + `unanswered` + those in flight.
+/// What became of shares. `forwarded` = `accepted` + the sum of `rejected` + `unanswered` + `lost` + those in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Shares {
     /// Sent on to the pool.
@@ -35,6 +38,8 @@ pub struct Shares {
     pub rejected: [u64; RejectClass::COUNT],
     /// Never answered: the link ended or the answer took too long.
     pub unanswered: u64,
+    /// In flight when their pool connection was lost, of miners that stayed and were told so.
+    pub lost: u64,
     /// Refused by the proxy, with a reason that `Counts::rejects` counts; never sent to the pool.
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
@@ -51,7 +56,7 @@ pub struct Authorizations {
 }
 
 /// Plain counters.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Counts {
     /// Messages by direction and method.
     pub messages: [[u64; Method::COUNT]; Direction::COUNT],
@@ -69,6 +74,24 @@ pub struct Counts {
     pub authorizations: Authorizations,
     /// Answers to `mining.configure` that the proxy gave because the pool did not.
     pub configure_answered: u64,
+    /// Miners that were moved to another pool connection and stayed.
+    pub moved: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts {
+            messages: [[0; Method::COUNT]; Direction::COUNT],
+            bytes: [0; Direction::COUNT],
+            rejects: [0; Reject::COUNT],
+            filtered: [0; Filtered::COUNT],
+            ends: [0; End::COUNT],
+            shares: Shares::default(),
+            authorizations: Authorizations::default(),
+            configure_answered: 0,
+            moved: 0,
+        }
+    }
 }
 
 impl Counts {
@@ -84,12 +107,83 @@ impl Counts {
         self.shares.accepted += other.shares.accepted;
         add(&mut self.shares.rejected, &other.shares.rejected);
         self.shares.unanswered += other.shares.unanswered;
+        self.shares.lost += other.shares.lost;
         self.shares.refused += other.shares.refused;
         self.shares.accepted_difficulty += other.shares.accepted_difficulty;
         self.authorizations.accepted += other.authorizations.accepted;
         self.authorizations.refused += other.authorizations.refused;
         self.configure_answered += other.configure_answered;
+        self.moved += other.moved;
     }
+}
+
+/// Powers of two that response times are told apart by, in microseconds: 2^24 are 17 s, and longer counts as that.
+pub const SLOWNESS_MAX: usize = 25;
+
+/// What one pool did: what its health is judged by.
+#[derive(Debug, Clone, Default)]
+pub struct PoolStats {
+    /// Connections opened, up to where the pool can be spoken to.
+    pub connected: u64,
+    /// Connections lost or never had, by reason.
+    pub losses: [u64; PoolLoss::COUNT],
+    /// Subscriptions answered with an extranonce.
+    pub subscribed: u64,
+    /// Jobs received, on all connections.
+    pub jobs: u64,
+    /// Shares accepted.
+    pub accepted: u64,
+    /// Shares rejected.
+    pub rejected: u64,
+    /// Shares in flight when their connection was lost, of miners that stayed.
+    pub lost: u64,
+    /// Answers to shares, by the power of two that their microseconds reach.
+    pub slowness: [u64; SLOWNESS_MAX],
+    /// Tells the block of the newest job from others; zero before the first.
+    pub prev_hash: u64,
+}
+
+impl PoolStats {
+    fn merge(&mut self, other: &PoolStats) {
+        self.connected += other.connected;
+        add(&mut self.losses, &other.losses);
+        self.subscribed += other.subscribed;
+        self.jobs += other.jobs;
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        self.lost += other.lost;
+        add(&mut self.slowness, &other.slowness);
+        if other.prev_hash != 0 {
+            self.prev_hash = other.prev_hash;
+        }
+    }
+
+    /// Counts an answer to a share that waited this long.
+    pub(crate) fn verdict(&mut self, verdict: Verdict, waited_us: u64) {
+        let power = waited_us.max(1).ilog2() as usize;
+        self.slowness[power.min(SLOWNESS_MAX - 1)] += 1;
+        match verdict {
+            Verdict::Accepted => self.accepted += 1,
+            Verdict::Rejected(_) => self.rejected += 1,
+        }
+    }
+
+    /// Connections lost by a fault of the pool.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        PoolLoss::ALL.iter().filter(|loss| loss.is_fault()).map(|loss| self.losses[loss.index()]).sum()
+    }
+}
+
+/// Where a pool asked its miners to go, within what its configuration allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// The pool that asked.
+    pub pool: PoolId,
+    /// A host name or address, as it was given.
+    pub host: String,
+    /// The port; `None` for the one it has.
+    pub port: Option<u16>,
 }
 
 /// Counters and histograms of one shard. `merge` and `clear` are all that is done with them, besides counting.
@@ -101,11 +195,21 @@ pub struct Stats {
     pub submit_us: Histogram<u64>,
     /// Microseconds that opening a pool connection took.
     pub connect_us: Histogram<u64>,
+    /// Each pool, by its number.
+    pub pools: Vec<PoolStats>,
+    /// At most [`REDIRECTS_MAX`] that were asked for since the last report.
+    pub redirects: Vec<Redirect>,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Stats { counts: Counts::default(), submit_us: latency_histogram(), connect_us: latency_histogram() }
+        Stats {
+            counts: Counts::default(),
+            submit_us: latency_histogram(),
+            connect_us: latency_histogram(),
+            pools: Vec::new(),
+            redirects: Vec::new(),
+        }
     }
 }
 
@@ -132,9 +236,32 @@ impl Stats {
         }
     }
 
+    /// Counts a pool's answer to `mining.authorize`.
+    pub fn authorized(&mut self, granted: bool) {
+        let counts = &mut self.counts.authorizations;
+        *if granted { &mut counts.accepted } else { &mut counts.refused } += 1;
+    }
+
     /// Counts a pool connection that took this long to open.
-    pub fn connected(&mut self, took_us: u64) {
+    pub fn connected(&mut self, pool: PoolId, took_us: u64) {
         self.connect_us.saturating_record(took_us.clamp(1, LATENCY_US_MAX));
+        self.pool(pool).connected += 1;
+    }
+
+    /// What one pool did.
+    pub fn pool(&mut self, pool: PoolId) -> &mut PoolStats {
+        let index = pool.index();
+        if self.pools.len() <= index {
+            self.pools.resize_with(index + 1, PoolStats::default);
+        }
+        &mut self.pools[index]
+    }
+
+    /// Remembers that a pool asked its miners to go elsewhere; once is enough.
+    pub(crate) fn redirect(&mut self, redirect: Redirect) {
+        if self.redirects.len() < REDIRECTS_MAX && !self.redirects.contains(&redirect) {
+            self.redirects.push(redirect);
+        }
     }
 
     /// Adds all that `other` counted.
@@ -143,6 +270,10 @@ impl Stats {
         // Both were made with the same bounds: adding cannot fail, and a failure would lose a figure, not a share.
         let added = (self.submit_us.add(&other.submit_us), self.connect_us.add(&other.connect_us));
         debug_assert!(added.0.is_ok() && added.1.is_ok());
+        for (index, pool) in other.pools.iter().enumerate() {
+            self.pool(PoolId::of(index)).merge(pool);
+        }
+        other.redirects.iter().for_each(|redirect| self.redirect(redirect.clone()));
     }
 
     /// Sets everything to zero and keeps the memory.
@@ -150,6 +281,8 @@ impl Stats {
         self.counts = Counts::default();
         self.submit_us.clear();
         self.connect_us.clear();
+        self.pools.fill_with(PoolStats::default);
+        self.redirects.clear();
     }
 }
 

@@ -8,7 +8,7 @@ mod generate;
 use common::{Event, Harness};
 use generate::{JOB, MINER_METHODS, POOL_METHODS, dialogue, greeting, id, json_string, value};
 use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX};
-use loka_proto::{Policy, UserRule};
+use loka_proto::{Policy, PoolPolicy, UserRule};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
@@ -19,7 +19,9 @@ fn cases(count: u32) -> ProptestConfig {
 }
 
 fn policy(extranonce: bool) -> Policy {
-    Policy { extranonce, pool_host: "pool.example.com".into(), pool_port: 3333, ..Policy::default() }
+    let pool =
+        PoolPolicy { extranonce, host: "pool.example.com".into(), port: 3333, ..PoolPolicy::default() };
+    Policy::for_pool(pool)
 }
 
 /// A session with its pool up and its greeting done; what was said so far is forgotten.
@@ -74,7 +76,7 @@ proptest! {
             match event {
                 Event::Miner(bytes) => in_pieces(bytes, &sizes, |piece| split.event(&Event::Miner(piece))),
                 Event::Pool(bytes) => in_pieces(bytes, &sizes, |piece| split.event(&Event::Pool(piece))),
-                Event::PoolUp | Event::PoolDown(_) | Event::MinerEof | Event::Drain { .. } | Event::Wait { .. } => {
+                Event::PoolUp(_) | Event::PoolDown(_) | Event::MinerEof | Event::Drain { .. } | Event::Wait { .. } => {
                     split.event(event);
                 }
             }
@@ -123,7 +125,7 @@ proptest! {
         for (by_miner, theirs, pools, params) in lines {
             if by_miner {
                 says(&mut harness, &message("7", theirs, &params.to_string()));
-                harness.event(&Event::PoolUp);
+                harness.event(&Event::PoolUp(0));
                 pool_says(&mut harness, &format!("{{\"id\":7,\"result\":{result},\"error\":{error}}}"));
             } else {
                 pool_says(&mut harness, &message("7", pools, &params.to_string()));
@@ -174,7 +176,7 @@ proptest! {
         for (by_miner, bytes, times) in pieces {
             let bytes = [opening.as_bytes(), &bytes.repeat(times)].concat();
             harness.event(&if by_miner { Event::Miner(bytes) } else { Event::Pool(bytes) });
-            harness.event(&Event::PoolUp);
+            harness.event(&Event::PoolUp(0));
         }
     }
 
@@ -213,7 +215,7 @@ proptest! {
     ) {
         let separators: Vec<String> = separators.chars().map(String::from).collect();
         let user = UserRule::new(&account, &password, &separators);
-        let mut harness = at_work(Policy { user, ..policy(false) });
+        let mut harness = at_work(Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() }));
         let written = json_string(&name, escaped);
         let theirs = given.as_ref().map_or_else(String::new, |given| format!("{blank},{blank}{given}"));
         says(&mut harness, &message("5", "mining.authorize", &format!("[{blank}{written}{theirs}{blank}]")));
@@ -245,7 +247,7 @@ fn a_session_is_settled_only_when_the_pool_has_answered_everything() {
             harness.event(event);
         }
         assert!(harness.session.is_over());
-        harness.session.ended_settled()
+        harness.session.is_over() && harness.session.leaves_settled()
     };
     let answer = || Event::Pool(b"{\"id\":6,\"result\":true,\"error\":null}\n".to_vec());
     assert!(settled(&[answer(), Event::MinerEof]), "answered");

@@ -1,7 +1,8 @@
 //! The steady path of a share asks the allocator for nothing: counted, not promised.
 
 use loka_proto::{
-    ClientId, Cx, JobBodies, MessagePipelineBuilder, Out, Parser, Policy, Session, Stats, Tick, UserRule,
+    ClientId, Cx, JobBodies, MessagePipelineBuilder, Out, Parser, Policy, PoolId, PoolPolicy, Session, Stats,
+    Tick, UserRule,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +46,8 @@ const DIFFICULTY: &[u8] = b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"
 
 #[test]
 fn a_share_and_its_answer_allocate_nothing() {
-    let policy = Policy { user: UserRule::new("farm", "", &[".".to_owned()]), ..Policy::default() };
+    let user = UserRule::new("farm", "", &[".".to_owned()]);
+    let policy = Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() });
     let (mut out, mut stats, mut parser) = (Out::default(), Stats::default(), Parser::default());
     let (mut pipeline, mut jobs) = (MessagePipelineBuilder::standard().build(), JobBodies::default());
     let mut session = Session::new(ClientId(1), Tick(0));
@@ -62,7 +64,7 @@ fn a_share_and_its_answer_allocate_nothing() {
             session.handle_pool_bytes(&mut cx, &mut parser, bytes);
         }
         if session.poll_intent() == Some(loka_proto::Intent::DialPool) {
-            session.handle_pool_up(&mut cx, 1);
+            session.handle_pool_up(&mut cx, &mut parser, PoolId::default(), 1);
         }
         session.poll_timeout(&policy)
     };

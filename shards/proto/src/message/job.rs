@@ -13,6 +13,11 @@ use crate::wire::{Json, fingerprint};
 pub struct JobId(u64);
 
 impl JobId {
+    /// The job of a share, whose id was cut out of the line.
+    pub(crate) fn of_text(text: &str) -> JobId {
+        JobId(fingerprint(text.as_bytes()))
+    }
+
     /// A job's id is a string or, from some miners, the same digits as a number.
     pub(crate) fn of(job: Json<'_>) -> JobId {
         JobId(match (job.as_str(), job.as_i64()) {
@@ -91,9 +96,11 @@ impl JobBodies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Span;
 
     fn notify(clean_jobs: bool) -> Notify {
-        Notify { job: JobId(7), clean_jobs }
+        let nowhere = Span { start: 0, end: 0 };
+        Notify { job: JobId(7), clean_jobs, prev_hash: 0, job_at: nowhere, clean_at: None }
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl Method {
         !matches!(self, Method::Pong | Method::Answer | Method::Term)
     }
 
+    /// Whether a miner says with it how hard it wants its shares.
+    #[must_use]
+    pub fn suggests_difficulty(self) -> bool {
+        matches!(self, Method::SuggestDifficulty | Method::SuggestTarget)
+    }
+
     /// Whether a message of this kind, coming from a miner, proves that a Stratum miner is there.
     #[must_use]
     pub fn opens_a_session(self) -> bool {

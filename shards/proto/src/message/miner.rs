@@ -3,7 +3,7 @@
 use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, USER_BYTES_MAX};
 use crate::message::{Method, is_hex_text};
 use crate::session::Reject;
-use crate::wire::{Envelope, Json, JsonKind};
+use crate::wire::{Envelope, Json, JsonKind, fingerprint};
 
 /// A checked message of a miner.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +148,11 @@ impl<'t> Authorize<'t> {
             return Err(Reject::BadParams);
         }
         Ok(Authorize { user: user(params)?, password })
+    }
+
+    /// Tells the worker from others.
+    pub(crate) fn worker(&self) -> u64 {
+        fingerprint(self.user.as_str().unwrap_or_default().as_bytes())
     }
 }
 

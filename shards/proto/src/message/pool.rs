@@ -3,7 +3,7 @@
 use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
 use crate::message::{JobId, Method, is_hex_text};
 use crate::session::Filtered;
-use crate::wire::{Envelope, Json, JsonKind};
+use crate::wire::{Envelope, Json, JsonKind, Span, fingerprint};
 
 /// A checked message of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,12 @@ pub struct Notify {
     pub job: JobId,
     /// Whether all earlier jobs are void: the last parameter, be there 9 or 10.
     pub clean_jobs: bool,
+    /// Tells the block that this job builds on from others.
+    pub prev_hash: u64,
+    /// Where the job's id stands in the line: a string without its quotes, or a number.
+    pub job_at: Span,
+    /// Where `clean_jobs` stands in the line, where that could be told.
+    pub clean_at: Option<Span>,
 }
 
 /// Where a miner's shares live in the coinbase.
@@ -71,7 +77,9 @@ impl<'t> PoolMessage<'t> {
         let method = Method::of(name);
         let params = envelope.params;
         let message = match method {
-            Method::Notify => PoolMessage::Notify(Notify::read(params).ok_or(Filtered::BadNotify)?),
+            Method::Notify => {
+                PoolMessage::Notify(Notify::read(envelope.line, params).ok_or(Filtered::BadNotify)?)
+            }
             Method::SetDifficulty => {
                 PoolMessage::SetDifficulty(difficulty(params).ok_or(Filtered::BadDifficulty)?)
             }
@@ -110,24 +118,52 @@ impl<'t> PoolMessage<'t> {
 impl Notify {
     /// `[job, prevhash, coinbase1, coinbase2, branches, version, nbits, ntime, …, clean_jobs]`. Old firmware copies these
     /// into buffers of the expected size without counting (CVE-2014-4503), so every size is checked here.
-    fn read(params: Option<Json<'_>>) -> Option<Notify> {
+    fn read(line: &[u8], params: Option<Json<'_>>) -> Option<Notify> {
         let params = params.filter(|params| (9..=10).contains(&params.len()))?;
         let mut items = params.items();
         let job = items.next().filter(|job| job.as_str().is_some() || job.as_i64().is_some())?;
         let mut hex = |digits: Option<usize>| items.next().filter(|value| is_hex(*value, digits));
-        hex(Some(64))?;
+        let prev_hash = hex(Some(64))?;
         hex(None)?;
         hex(None)?;
         let branches =
             items.next().filter(|list| list.kind() == JsonKind::Array && list.len() <= BRANCHES_MAX)?;
         let sized = branches.items().all(|branch| is_hex(branch, Some(64)));
-        let numbers = (0..3).all(|_| items.next().is_some_and(|value| is_hex(value, Some(8))));
-        let clean_jobs = items.last().filter(|_| sized && numbers)?;
-        match clean_jobs.kind() {
-            JsonKind::Bool(clean_jobs) => Some(Notify { job: JobId::of(job), clean_jobs }),
-            JsonKind::Null | JsonKind::Number | JsonKind::Str | JsonKind::Array | JsonKind::Object => None,
-        }
+        let mut number = || items.next().filter(|value| is_hex(*value, Some(8)));
+        let (_, _, ntime) = (number()?, number()?, number()?);
+        let clean_jobs = items.last().filter(|_| sized)?;
+        let JsonKind::Bool(is_clean) = clean_jobs.kind() else { return None };
+        Some(Notify {
+            job: JobId::of(job),
+            clean_jobs: is_clean,
+            prev_hash: fingerprint(prev_hash.as_str()?.as_bytes()),
+            job_at: job_span(line, job, prev_hash.string_span()?)?,
+            clean_at: clean_span(line, ntime.string_span()?.end + 1, is_clean),
+        })
     }
+}
+
+/// A number carries no position, but it stands between the list's beginning and the string behind it.
+fn job_span(line: &[u8], job: Json<'_>, behind: Span) -> Option<Span> {
+    if let Some(span) = job.string_span() {
+        return Some(span);
+    }
+    let before = &line[..behind.start - 1];
+    let end = before.iter().rposition(|byte| *byte == b',')?;
+    let blank = |byte: &u8| byte.is_ascii_whitespace();
+    let end = before[..end].iter().rposition(|byte| !blank(byte))? + 1;
+    let start = before[..end].iter().rposition(|byte| blank(byte) || *byte == b'[')? + 1;
+    Some(Span { start, end })
+}
+
+/// The literal right before the end of the parameters, which are flat behind `from`, with perhaps one string between. Where
+/// that string has a bracket in it, or is none, nothing is found.
+fn clean_span(line: &[u8], from: usize, is_clean: bool) -> Option<Span> {
+    let literal: &[u8] = if is_clean { b"true" } else { b"false" };
+    let bracket = from + line[from..].iter().position(|byte| *byte == b']')?;
+    let end = line[..bracket].iter().rposition(|byte| !byte.is_ascii_whitespace())? + 1;
+    let start = end.checked_sub(literal.len()).filter(|start| *start >= from)?;
+    (&line[start..end] == literal).then_some(Span { start, end })
 }
 
 /// Hexadecimal of exactly so many digits, or of any even number of them.

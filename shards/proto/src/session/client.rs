@@ -116,13 +116,12 @@ impl Client {
         self.workers.len()
     }
 
-    pub(crate) fn worker_asked(&mut self, name: &str) -> u64 {
+    pub(crate) fn worker_asked(&mut self, name: &str) {
         let name = fingerprint(name.as_bytes());
         match self.find(name) {
             Some(index) => self.workers[index].state = WorkerState::Asked,
             None => self.workers.push(Worker { name, state: WorkerState::Asked }),
         }
-        name
     }
 
     pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) {

@@ -1,5 +1,6 @@
 //! From the pool: answers find who asked, notifications are tracked, and what could harm a miner is kept away.
 
+use super::PoolLoss;
 use super::pending::{Asked, Request};
 use super::{Cx, End, Filtered, Phase, Session, VersionRolling};
 use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
@@ -7,19 +8,27 @@ use crate::message::{Configure, Method, Notify, PoolMessage, Reconnect, Subscrib
 use crate::middleware::Stage;
 use crate::stats::Direction;
 use crate::verdict::Verdict;
-use crate::wire::{Envelope, Id, Json, JsonKind, Parser, Span, write};
+use crate::wire::{Envelope, Id, Json, JsonKind, Parser, write};
 
 impl Session {
     /// Takes bytes that the pool sent.
     pub fn handle_pool_bytes<P: Stage>(&mut self, cx: &mut Cx<'_, P>, parser: &mut Parser, bytes: &[u8]) {
         cx.stats.counts.bytes[Direction::FromPool.index()] += bytes.len() as u64;
         let mut rest = bytes;
-        while !self.is_over() {
+        while self.listens_to_pool() {
             match self.pool_lines.next_line(&mut rest, POOL_LINE_BYTES_MAX, cx.now) {
                 Ok(Some(line)) => self.handle_pool_line(cx, parser, &line),
                 Ok(None) => break,
-                Err(_) => self.end(cx, End::PoolLineTooLong),
+                Err(_) => self.lose_pool(cx, PoolLoss::LineTooLong),
             }
+        }
+    }
+
+    /// Whether bytes of the pool mean something.
+    fn listens_to_pool(&self) -> bool {
+        match self.phase {
+            Phase::Up | Phase::Finishing { .. } => true,
+            Phase::Greeting | Phase::Dialing | Phase::Ended => false,
         }
     }
 
@@ -28,12 +37,13 @@ impl Session {
             return;
         }
         self.last_message = cx.now;
+        self.pool_heard = cx.now;
         if let Some(notify) = cx.jobs.find(line) {
             cx.stats.message(Direction::FromPool, Method::Notify);
-            self.handle_notify(cx, line, notify);
+            self.handle_notify(cx, line, &notify);
         } else if parser.read(line, |envelope| self.handle_pool_message(cx, envelope)).is_err() {
             cx.stats.message(Direction::FromPool, Method::Unknown);
-            return self.end(cx, End::PoolGarbage);
+            return self.lose_pool(cx, PoolLoss::Garbage);
         }
         if cx.out.to_miner.len() > OUT_BYTES_MAX {
             self.end(cx, End::OutputFlood);
@@ -54,11 +64,11 @@ impl Session {
             PoolMessage::Answer => self.handle_answer(cx, envelope),
             PoolMessage::Notify(notify) => {
                 cx.jobs.learn(line, notify);
-                self.handle_notify(cx, line, notify);
+                self.handle_notify(cx, line, &notify);
             }
             PoolMessage::SetDifficulty(difficulty) => {
                 self.client.mining.set_difficulty(difficulty);
-                self.send_down(cx, method, |out| write_with_id(out, envelope));
+                self.send_down(cx, method, |out| write::with_some_id(out, envelope));
             }
             PoolMessage::SetExtranonce(set) => self.handle_set_extranonce(cx, envelope, &set),
             PoolMessage::SetVersionMask(mask) => match self.client.version_rolling {
@@ -74,8 +84,14 @@ impl Session {
         }
     }
 
-    fn handle_notify<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], notify: Notify) {
-        self.client.mining.notify(notify);
+    fn handle_notify<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], notify: &Notify) {
+        let counts = cx.stats.pool(self.pool);
+        counts.jobs += 1;
+        counts.prev_hash = notify.prev_hash;
+        if self.tag.is_any() {
+            return self.notify_moved(cx, line, notify);
+        }
+        self.client.mining.notify(*notify);
         self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
     }
 
@@ -87,7 +103,7 @@ impl Session {
     ) {
         if self.client.extranonce_asked {
             self.client.mining.set_extranonce(set);
-            self.send_down(cx, Method::SetExtranonce, |out| write_with_id(out, envelope));
+            self.send_down(cx, Method::SetExtranonce, |out| write::with_some_id(out, envelope));
         } else if self.client.mining.has_extranonce(set) {
             filter(cx, Filtered::SameExtranonce);
         } else {
@@ -96,12 +112,18 @@ impl Session {
         }
     }
 
-    /// Closing the socket is the one way to make every miner connect again; another place is refused.
+    /// The same place again: the connection is made anew, by the proxy where the miner can stay, by the miner where not. A
+    /// place that the configuration allows is followed by the proxy for all miners of the pool. Any other is refused.
     fn handle_reconnect<P: Stage>(&mut self, cx: &mut Cx<'_, P>, reconnect: &Reconnect<'_>) {
-        let same_host = reconnect.host.is_none_or(|host| host.eq_ignore_ascii_case(&cx.policy.pool_host));
-        let same_port = reconnect.port.is_none_or(|port| port == cx.policy.pool_port);
+        let pool = cx.policy.pool(self.pool);
+        let same_host = reconnect.host.is_none_or(|host| host.eq_ignore_ascii_case(&pool.host));
+        let same_port = reconnect.port.is_none_or(|port| port == pool.port);
         if same_host && same_port {
-            self.end(cx, End::PoolReconnect);
+            return self.lose_pool(cx, PoolLoss::Reconnect);
+        }
+        let host = reconnect.host.unwrap_or(&pool.host);
+        if pool.may_lead_to(host) && reconnect.port != Some(0) {
+            self.redirect(cx, host, reconnect.port);
         } else {
             filter(cx, Filtered::ReconnectRefused);
         }
@@ -119,16 +141,25 @@ impl Session {
         match request.asked {
             Asked::Own => return,
             Asked::Subscribe => return self.handle_subscribe_answer(cx, envelope, &request),
+            Asked::SubscribeAgain => {
+                let result = envelope.result.filter(|result| !is_refusal(result));
+                return self.subscribed_again(cx, result);
+            }
+            Asked::ConfigureAgain(configure) => {
+                return self.configured_again(cx, &configure, envelope.result);
+            }
+            Asked::AuthorizeAgain(worker) => return self.authorized_again(cx, worker, granted),
             Asked::Submit { difficulty } => {
                 let verdict = Verdict::read(envelope.result, envelope.error, envelope.reject_reason);
-                cx.stats.verdict(verdict, difficulty, cx.now - request.at);
+                let waited_us = cx.now - request.at;
+                cx.stats.verdict(verdict, difficulty, waited_us);
+                cx.stats.pool(self.pool).verdict(verdict, waited_us);
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }
             Asked::Authorize(worker) => {
                 self.client.worker_answered(worker, granted);
-                let counts = &mut cx.stats.counts.authorizations;
-                *if granted { &mut counts.accepted } else { &mut counts.refused } += 1;
+                cx.stats.authorized(granted);
             }
             Asked::Configure(configure) => {
                 self.configure_answered(&configure, envelope.result.and_then(granted_mask));
@@ -157,37 +188,61 @@ impl Session {
         request: &Request,
     ) {
         let result = envelope.result.filter(|result| !is_refusal(result));
-        if let Some(result) = result {
-            let Some(subscribed) = SubscribeResult::read(result) else {
-                return self.end(cx, End::BadSubscribeResult);
-            };
-            self.client.mining.subscribed(&subscribed);
+        match result {
+            Some(result) => {
+                let Some(subscribed) = SubscribeResult::read(result) else {
+                    return self.lose_pool(cx, PoolLoss::BadSubscribeResult);
+                };
+                cx.stats.pool(self.pool).subscribed += 1;
+                self.client.mining.subscribed(&subscribed);
+            }
+            None if cx.policy.hold_us > 0 && !self.is_subscribed => {
+                // Nobody works at a pool that takes no miners: another one is tried, and the miner goes on waiting.
+                self.pending.push(request.id.clone(), Asked::Subscribe, cx.now);
+                return self.lose_pool(cx, PoolLoss::Refused);
+            }
+            None => {}
         }
         self.is_subscribed |= result.is_some();
         write_answer(cx, envelope, request);
-        cx.out.to_miner.append(&mut self.early);
-        self.early = Vec::new();
-        let may_ask = self.phase == Phase::Up && cx.policy.extranonce && !self.pending.is_full();
-        if result.is_some() && may_ask && !self.client.extranonce_asked {
-            self.pending.push(Id::from_raw(OWN_REQUEST_ID), Asked::Own, cx.now);
-            self.send_up(cx, Method::ExtranonceSubscribe, |out| {
-                out.extend_from_slice(b"{\"id\":");
-                out.extend_from_slice(OWN_REQUEST_ID);
-                out.extend_from_slice(b",\"method\":\"mining.extranonce.subscribe\",\"params\":[]}\n");
-            });
+        if self.moving.is_none() {
+            cx.out.to_miner.append(&mut self.early);
+            self.early = Vec::new();
         }
+        if result.is_some() && !self.client.extranonce_asked {
+            self.ask_for_extranonce(cx);
+        }
+    }
+
+    pub(super) fn ask_for_extranonce<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        let may_ask = self.phase == Phase::Up && cx.policy.pool(self.pool).extranonce;
+        if !may_ask || self.pending.is_full() {
+            return;
+        }
+        let id = OWN_REQUEST_ID.to_string();
+        self.pending.push(Id::from_raw(id.as_bytes()), Asked::Own, cx.now);
+        self.send_up(cx, Method::ExtranonceSubscribe, |out| {
+            out.extend_from_slice(b"{\"id\":");
+            out.extend_from_slice(id.as_bytes());
+            out.extend_from_slice(b",\"method\":\"mining.extranonce.subscribe\",\"params\":[]}\n");
+        });
     }
 
     /// Writes one line for the miner. Some firmware reads exactly one line after its subscribe and takes it for the
     /// answer, so whatever comes before that answer waits for it.
-    fn send_down<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, line: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn send_down<P: Stage>(
+        &mut self,
+        cx: &mut Cx<'_, P>,
+        method: Method,
+        line: impl FnOnce(&mut Vec<u8>),
+    ) {
         cx.stats.message(Direction::ToMiner, method);
-        if self.subscribe_awaited().is_none() {
+        if self.moving.is_none() && self.subscribe_awaited().is_none() {
             return line(&mut cx.out.to_miner);
         }
         line(&mut self.early);
         if self.early.len() > EARLY_BYTES_MAX {
-            self.end(cx, End::EarlyTooMuch);
+            self.lose_pool(cx, PoolLoss::EarlyTooMuch);
         }
     }
 
@@ -216,16 +271,5 @@ fn write_answer<P>(cx: &mut Cx<'_, P>, envelope: &Envelope<'_>, request: &Reques
             write::splice(&mut cx.out.to_miner, envelope.line, &[(span, request.id.raw())]);
         }
         Some(_) | None => cx.out.to_miner.extend_from_slice(envelope.line),
-    }
-}
-
-/// Passes a notification on; LuxOS wants an `id` in it, be it null, so one that is missing is put in.
-fn write_with_id(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
-    match (envelope.id, envelope.line.iter().position(|byte| *byte == b'{')) {
-        (None, Some(brace)) => {
-            let inside = Span { start: brace + 1, end: brace + 1 };
-            write::splice(out, envelope.line, &[(inside, b"\"id\":null,")]);
-        }
-        (Some(_), _) | (None, None) => out.extend_from_slice(envelope.line),
     }
 }

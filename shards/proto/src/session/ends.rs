@@ -2,7 +2,7 @@
 
 use super::pending::Asked;
 use super::{Cx, End, Phase, PoolLoss, Session};
-use crate::limits::{ANSWER_US, CONFIGURE_ANSWER_US, HALF_LINE_US, LINGER_US, SUBSCRIBE_ANSWER_US};
+use crate::limits::{ANSWER_US, CONFIGURE_ANSWER_US, HALF_LINE_US, LINGER_US};
 use crate::message::{Asked as Extensions, Method};
 use crate::middleware::Stage;
 use crate::stats::Direction;
@@ -10,32 +10,9 @@ use crate::tick::Tick;
 use crate::wire::{Carry, write};
 
 impl Session {
-    /// The pool connection is open; it took `took_us` to open it.
-    pub fn handle_pool_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, took_us: u64) {
-        if self.phase != Phase::Dialing {
-            return;
-        }
-        cx.stats.connected(took_us);
-        self.phase = Phase::Up;
-        self.greeting_since = cx.now;
-        self.pending.restart_greetings(cx.now);
-        cx.out.to_pool.append(&mut self.held);
-        self.held = Vec::new();
-    }
-
     /// The pool connection is lost, or could not be had.
     pub fn handle_pool_down<P: Stage>(&mut self, cx: &mut Cx<'_, P>, loss: PoolLoss) {
-        let end = match (self.phase, loss) {
-            // Whoever left first is the cause.
-            (Phase::Finishing { end, .. }, _) => end,
-            (_, PoolLoss::Closed) => End::PoolLeft,
-            (_, PoolLoss::Reset) => End::PoolReset,
-            (_, PoolLoss::Stalled) => End::PoolStalled,
-            (_, PoolLoss::Unreachable) => End::PoolUnreachable,
-            (_, PoolLoss::ConnectTimeout) => End::PoolConnectTimeout,
-            (_, PoolLoss::NoResources) => End::OutOfResources,
-        };
-        self.end(cx, end);
+        self.lose_pool(cx, loss);
     }
 
     /// The miner closed its side. Answers to its last shares are still waited for, so that they are counted as what
@@ -86,11 +63,14 @@ impl Session {
         let mut due = (self.last_message + policy.idle_us)
             .min(half_line(self.miner_lines.since()))
             .min(half_line(self.pool_lines.since()));
-        if self.phase != Phase::Dialing {
+        if self.phase == Phase::Dialing {
+            due = due.min(self.held_until(policy));
+        } else {
             due = due
                 .min(asked(self.pending.oldest(), ANSWER_US))
                 .min(asked(self.pending.oldest_configure(), CONFIGURE_ANSWER_US))
-                .min(asked(self.subscribe_awaited(), SUBSCRIBE_ANSWER_US));
+                .min(asked(self.subscribe_awaited(), policy.answer_us))
+                .min(asked(self.unanswered_since(policy), policy.answer_us));
         }
         if self.waits_for_greeting() {
             due = due.min(self.greeting_since + policy.handshake_us);
@@ -107,14 +87,43 @@ impl Session {
             self.answer_configure(cx);
             self.forget_unanswered(cx);
         }
-        if let Some(end) = self.overdue(cx) {
+        if let Some(loss) = self.pool_overdue(cx) {
+            self.lose_pool(cx, loss);
+        } else if let Some(end) = self.overdue(cx) {
             self.end(cx, end);
         }
     }
 
+    /// Until when a miner without a pool is kept. Where miners are not kept at all, the caller says when its attempts end.
+    fn held_until(&self, policy: &super::Policy) -> Tick {
+        if policy.hold_us == 0 { Tick::NEVER } else { self.waiting_since + policy.hold_us }
+    }
+
+    /// Since when the pool says nothing at all although something waits for its answer, such as a pool that is frozen with its
+    /// sockets open. Where miners leave with their pool this is left to `ANSWER_US`.
+    fn unanswered_since(&self, policy: &super::Policy) -> Option<Tick> {
+        let is_watched = policy.hold_us > 0 && self.pending.submits() > 0;
+        self.pending.oldest().filter(|_| is_watched).map(|oldest| oldest.max(self.pool_heard))
+    }
+
+    fn pool_overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<PoolLoss> {
+        let passed = |since: Option<Tick>, us: u64| since.is_some_and(|since| cx.now >= since + us);
+        match self.phase {
+            Phase::Up | Phase::Finishing { .. } => {}
+            Phase::Greeting | Phase::Dialing | Phase::Ended => return None,
+        }
+        if passed(self.pool_lines.since(), HALF_LINE_US) {
+            return Some(PoolLoss::HalfLine);
+        }
+        let answer_us = cx.policy.answer_us;
+        let is_silent = passed(self.subscribe_awaited(), answer_us)
+            || passed(self.unanswered_since(cx.policy), answer_us);
+        is_silent.then_some(PoolLoss::Silent)
+    }
+
     /// Since when the first subscription waits for its answer. A miner that subscribes again goes on working meanwhile.
     pub(super) fn subscribe_awaited(&self) -> Option<Tick> {
-        if self.is_subscribed {
+        if self.is_subscribed && self.moving.is_none() {
             return None;
         }
         self.pending.oldest_subscribe()
@@ -129,21 +138,20 @@ impl Session {
 
     fn overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<End> {
         let passed = |since: Tick, us: u64| cx.now >= since + us;
-        let half_line = |since: Option<Tick>| since.is_some_and(|since| passed(since, HALF_LINE_US));
+        let half_line = self.miner_lines.since().is_some_and(|since| passed(since, HALF_LINE_US));
         match self.phase {
             Phase::Finishing { end, until } if cx.now >= until => return Some(end),
+            Phase::Dialing if cx.now >= self.held_until(cx.policy) => {
+                return Some(self.last_loss.map_or(End::NoPool, PoolLoss::end));
+            }
             Phase::Ended => return None,
             Phase::Greeting | Phase::Dialing | Phase::Up | Phase::Finishing { .. } => {}
         }
         if self.waits_for_greeting() && passed(self.greeting_since, cx.policy.handshake_us) {
             return Some(End::HandshakeTimeout);
         }
-        if half_line(self.miner_lines.since()) || half_line(self.pool_lines.since()) {
+        if half_line {
             return Some(End::HalfLine);
-        }
-        let is_dialing = self.phase == Phase::Dialing;
-        if !is_dialing && self.subscribe_awaited().is_some_and(|at| passed(at, SUBSCRIBE_ANSWER_US)) {
-            return Some(End::PoolSilent);
         }
         passed(self.last_message, cx.policy.idle_us).then_some(End::Idle)
     }
@@ -151,9 +159,10 @@ impl Session {
     /// cgminer gives up when its configure is never answered, and some pools never answer it.
     fn answer_configure<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         let Some(deadline) = cx.now.0.checked_sub(CONFIGURE_ANSWER_US).map(Tick) else { return };
-        while let Some(request) =
-            self.pending.take_older(deadline, |asked| matches!(asked, Asked::Configure(_)))
-        {
+        while let Some(request) = self.pending.take_older(deadline, Asked::is_configure) {
+            if let Asked::ConfigureAgain(configure) = request.asked {
+                self.configured_again(cx, &configure, None);
+            }
             if let Asked::Configure(configure) = request.asked {
                 self.configure_answered(&configure, None);
                 write::answer(

@@ -1,8 +1,7 @@
 //! The work a miner has: where its shares live, how hard they are, which jobs it knows.
 
-use crate::limits::JOBS_MAX;
+use crate::limits::{EXTRANONCE2_MOVE_BYTES, JOBS_MAX};
 use crate::message::{JobId, Notify, Submit, SubscribeResult};
-use crate::wire::Json;
 use smallvec::SmallVec;
 
 /// A job and the difficulty that its shares were asked for.
@@ -62,8 +61,7 @@ impl Mining {
 
     /// The difficulty that a share on this job was asked for; the present one for a job that was forgotten.
     #[must_use]
-    pub fn difficulty_of(&self, job: Json<'_>) -> f64 {
-        let id = JobId::of(job);
+    pub fn difficulty_of(&self, id: JobId) -> f64 {
         self.jobs.iter().rev().find(|known| known.id == id).map_or(self.difficulty, |known| known.difficulty)
     }
 
@@ -94,6 +92,28 @@ impl Mining {
         if set.extranonce2_size.is_some() {
             self.next_extranonce2_size = set.extranonce2_size;
         }
+    }
+
+    /// The extranonce1 in hexadecimal, and the bytes of extranonce2 that go with it.
+    pub(crate) fn extranonce(&self) -> (&[u8], u8) {
+        (&self.extranonce1, self.next_extranonce2_size.unwrap_or(0))
+    }
+
+    /// Whether the miner, which has an extranonce, can take this one by being told.
+    pub(crate) fn can_take(&self, set: &SubscribeResult<'_>) -> bool {
+        let is_usual = set.extranonce2_size.is_some_and(|size| EXTRANONCE2_MOVE_BYTES.contains(&size));
+        is_usual || set.extranonce2_size == self.next_extranonce2_size
+    }
+
+    /// Whether a difficulty counts from the next notify.
+    pub(crate) fn has_difficulty(&self) -> bool {
+        self.next_difficulty > 0.0
+    }
+
+    /// Its pool is gone, and the jobs and the difficulty with it. Extranonce and mask are what the miner still has.
+    pub(crate) fn lose_pool(&mut self) {
+        self.jobs.clear();
+        self.next_difficulty = 0.0;
     }
 
     pub(crate) fn notify(&mut self, notify: Notify) {

@@ -34,13 +34,17 @@ impl UserRule {
         UserRule { account, separators: separators.iter().filter(|s| !s.is_empty()).cloned().collect() }
     }
 
-    /// Appends `line`, whose user is `user`, with the account in its place.
-    pub(crate) fn write_submit(&self, out: &mut Vec<u8>, line: &[u8], user: Json<'_>) {
-        match (&self.account, user.string_span()) {
-            (Some(account), Some(span)) => {
-                write::splice(out, line, &[(self.account_part(line, span), &account.username)]);
-            }
-            (None, _) | (_, None) => out.extend_from_slice(line),
+    /// Appends `line`, whose user is `user`, with the account in its place, and without the bytes of `cut`, which stand
+    /// behind the user.
+    pub(crate) fn write_submit(&self, out: &mut Vec<u8>, line: &[u8], user: Json<'_>, cut: Option<Span>) {
+        let account = self.account.as_ref().zip(user.string_span());
+        let name =
+            account.map(|(account, span)| (self.account_part(line, span), account.username.as_slice()));
+        match (name, cut) {
+            (None, None) => out.extend_from_slice(line),
+            (Some(name), None) => write::splice(out, line, &[name]),
+            (None, Some(cut)) => write::splice(out, line, &[(cut, b"")]),
+            (Some(name), Some(cut)) => write::splice(out, line, &[name, (cut, b"")]),
         }
     }
 

@@ -18,6 +18,11 @@ pub(crate) enum Asked {
         difficulty: f64,
     },
     Configure(Configure),
+    /// What the miner had asked another pool before. The answer is not the miner's.
+    SubscribeAgain,
+    ConfigureAgain(Configure),
+    /// The worker's fingerprint.
+    AuthorizeAgain(u64),
     /// A request of the proxy itself: its answer is not the miner's.
     Own,
     Other,
@@ -40,7 +45,26 @@ pub(crate) struct Pending {
 }
 
 impl Asked {
+    /// Whether it is part of the handshake.
     fn is_greeting(&self) -> bool {
+        match self {
+            Asked::Subscribe
+            | Asked::Configure(_)
+            | Asked::Authorize(_)
+            | Asked::SubscribeAgain
+            | Asked::ConfigureAgain(_)
+            | Asked::AuthorizeAgain(_) => true,
+            Asked::Submit { .. } | Asked::Own | Asked::Other => false,
+        }
+    }
+
+    /// Whether it is a configure, the miner's or ours.
+    pub(crate) fn is_configure(&self) -> bool {
+        matches!(self, Asked::Configure(_) | Asked::ConfigureAgain(_))
+    }
+
+    /// Whether the miner itself waits for this part of its handshake.
+    pub(crate) fn is_owed(&self) -> bool {
         matches!(self, Asked::Subscribe | Asked::Configure(_) | Asked::Authorize(_))
     }
 }
@@ -64,13 +88,6 @@ impl Pending {
         self.submits += usize::from(matches!(asked, Asked::Submit { .. }));
         self.greetings += usize::from(asked.is_greeting());
         self.requests.push_back(Request { id, at, asked });
-    }
-
-    /// Counts the age of the handshake's requests from `now` on: the pool can only answer once its link is up.
-    pub(crate) fn restart_greetings(&mut self, now: Tick) {
-        for request in self.requests.iter_mut().filter(|request| request.asked.is_greeting()) {
-            request.at = now;
-        }
     }
 
     /// Whether the miner waits for an answer of its handshake.
@@ -97,12 +114,24 @@ impl Pending {
 
     /// When the oldest `mining.subscribe` was sent that is not answered.
     pub(crate) fn oldest_subscribe(&self) -> Option<Tick> {
-        self.oldest_greeting(|asked| matches!(asked, Asked::Subscribe))
+        self.oldest_greeting(|asked| matches!(asked, Asked::Subscribe | Asked::SubscribeAgain))
     }
 
     /// When the oldest `mining.configure` was sent that is not answered.
     pub(crate) fn oldest_configure(&self) -> Option<Tick> {
-        self.oldest_greeting(|asked| matches!(asked, Asked::Configure(_)))
+        self.oldest_greeting(Asked::is_configure)
+    }
+
+    /// Takes the oldest request that is no part of the handshake that the miner waits for.
+    pub(crate) fn take_lost(&mut self) -> Option<Request> {
+        let index = self.requests.iter().position(|request| !request.asked.is_owed())?;
+        self.remove(index)
+    }
+
+    /// Takes the oldest request that `is` such.
+    pub(crate) fn take_any(&mut self, is: impl Fn(&Request) -> bool) -> Option<Request> {
+        let index = self.requests.iter().position(is)?;
+        self.remove(index)
     }
 
     fn oldest_greeting(&self, is: impl Fn(&Asked) -> bool) -> Option<Tick> {

@@ -33,8 +33,12 @@ labels! {
         TooManyPending => "too_many_pending",
         /// More messages than the rate limit allows.
         RateLimited => "rate_limited",
-        /// Extranonce subscription is switched off for this pool.
+        /// Extranonce subscription is switched off for this pool, and no other pool could make use of it.
         ExtranonceOff => "extranonce_off",
+        /// A share for a job of a pool that the miner has left.
+        StaleJob => "stale_job",
+        /// A share while the miner has no pool.
+        NoPool => "no_pool",
     }
 }
 
@@ -58,6 +62,8 @@ impl Reject {
             Reject::TooManyPending => (20, "Too many requests in flight"),
             Reject::RateLimited => (20, "Rate limit exceeded"),
             Reject::ExtranonceOff => (20, "Not supported."),
+            Reject::StaleJob => (21, "Job not found"),
+            Reject::NoPool => (20, "No pool connection"),
         }
     }
 
@@ -79,7 +85,9 @@ impl Reject {
             | Reject::NotSubscribed
             | Reject::TooManyPending
             | Reject::RateLimited
-            | Reject::ExtranonceOff => false,
+            | Reject::ExtranonceOff
+            | Reject::StaleJob
+            | Reject::NoPool => false,
         }
     }
 }
@@ -120,6 +128,98 @@ labels! {
 }
 
 labels! {
+    /// How a pool connection was lost, or never had.
+    pub enum PoolLoss {
+        /// The pool closed it in order.
+        Closed => "closed",
+        /// It broke.
+        Reset => "reset",
+        /// It takes nothing of what is sent to it.
+        Stalled => "stalled",
+        /// No address took it.
+        Unreachable => "unreachable",
+        /// No address took it in time.
+        ConnectTimeout => "connect_timeout",
+        /// The proxy on the way did not open it.
+        ProxyFailed => "proxy_failed",
+        /// Its TLS handshake failed, or the encrypted stream was broken.
+        TlsFailed => "tls_failed",
+        /// The program could not even try: descriptors, ports or memory are used up.
+        NoResources => "no_resources",
+        /// The pool did not answer in time.
+        Silent => "silent",
+        /// The pool refused the subscription.
+        Refused => "refused",
+        /// The pool refused every worker that it was asked to authorize again.
+        Unauthorized => "unauthorized",
+        /// The pool sent something that is not JSON, no object, or ambiguous.
+        Garbage => "garbage",
+        /// The pool sent a line beyond the cap.
+        LineTooLong => "line_too_long",
+        /// A line of the pool stayed unfinished for too long.
+        HalfLine => "half_line",
+        /// The answer to the subscription lacks an extranonce or its size, or they are out of range.
+        BadSubscribeResult => "bad_subscribe_result",
+        /// The pool sent more than may be held before its subscribe answer.
+        EarlyTooMuch => "early_too_much",
+        /// The pool asked to connect again.
+        Reconnect => "reconnect",
+        /// The proxy left it for another pool, or for another address of it.
+        Switched => "switched",
+    }
+}
+
+impl PoolLoss {
+    /// Why a link ends that is not kept without its pool.
+    #[must_use]
+    pub fn end(self) -> End {
+        match self {
+            PoolLoss::Closed => End::PoolLeft,
+            PoolLoss::Reset => End::PoolReset,
+            PoolLoss::Stalled => End::PoolStalled,
+            PoolLoss::Unreachable => End::PoolUnreachable,
+            PoolLoss::ConnectTimeout => End::PoolConnectTimeout,
+            PoolLoss::ProxyFailed => End::PoolProxyFailed,
+            PoolLoss::TlsFailed => End::PoolTlsFailed,
+            PoolLoss::NoResources => End::OutOfResources,
+            PoolLoss::Silent => End::PoolSilent,
+            PoolLoss::Refused => End::PoolRefused,
+            PoolLoss::Unauthorized => End::PoolUnauthorized,
+            PoolLoss::Garbage => End::PoolGarbage,
+            PoolLoss::LineTooLong => End::PoolLineTooLong,
+            PoolLoss::HalfLine => End::HalfLine,
+            PoolLoss::BadSubscribeResult => End::BadSubscribeResult,
+            PoolLoss::EarlyTooMuch => End::EarlyTooMuch,
+            PoolLoss::Reconnect => End::PoolReconnect,
+            PoolLoss::Switched => End::PoolSwitched,
+        }
+    }
+
+    /// Whether it speaks against the pool. What the proxy did itself, and what it lacks, does not.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        match self {
+            PoolLoss::NoResources | PoolLoss::Reconnect | PoolLoss::Switched => false,
+            PoolLoss::Closed
+            | PoolLoss::Reset
+            | PoolLoss::Stalled
+            | PoolLoss::Unreachable
+            | PoolLoss::ConnectTimeout
+            | PoolLoss::ProxyFailed
+            | PoolLoss::TlsFailed
+            | PoolLoss::Silent
+            | PoolLoss::Refused
+            | PoolLoss::Unauthorized
+            | PoolLoss::Garbage
+            | PoolLoss::LineTooLong
+            | PoolLoss::HalfLine
+            | PoolLoss::BadSubscribeResult
+            | PoolLoss::EarlyTooMuch => true,
+        }
+    }
+}
+
+labels! {
     /// Why a link ended. All but the first three are somebody's fault.
     pub enum End {
         /// The miner closed its connection.
@@ -138,7 +238,19 @@ labels! {
         PoolUnreachable => "pool_unreachable",
         /// The pool did not take the connection in time.
         PoolConnectTimeout => "pool_connect_timeout",
-        /// The pool did not answer the subscription in time.
+        /// The proxy on the way to the pool did not open the connection.
+        PoolProxyFailed => "pool_proxy_failed",
+        /// The pool did not show who it is, or could not be spoken to in TLS.
+        PoolTlsFailed => "pool_tls_failed",
+        /// The pool refused the subscription, such as for being full.
+        PoolRefused => "pool_refused",
+        /// The pool refused every worker of the miner that it was asked to authorize again.
+        PoolUnauthorized => "pool_unauthorized",
+        /// No pool could be used for longer than a miner is held.
+        NoPool => "no_pool",
+        /// The miner's pool is to be another one, and the miner cannot be told: it gets there by connecting again.
+        PoolSwitched => "pool_switched",
+        /// The pool did not answer in time.
         PoolSilent => "pool_silent",
         /// The pool sent something that is not JSON, no object, or ambiguous.
         PoolGarbage => "pool_garbage",

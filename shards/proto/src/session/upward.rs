@@ -1,11 +1,12 @@
 //! From the miner: lines are checked, pass the middleware, and go to the pool.
 
+use super::greeting::Part;
 use super::pending::Asked;
 use super::{Cx, End, Phase, Reject, Session, VersionRolling};
 use crate::limits::{
     HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX, PROTOCOL_ERRORS_MAX, RATE_LIMITED_MAX,
 };
-use crate::message::{Authorize, Method, MinerMessage, Submit};
+use crate::message::{Authorize, JobId, Method, MinerMessage, Submit};
 use crate::middleware::{Flow, Request, Stage};
 use crate::stats::Direction;
 use crate::wire::{Envelope, Parser, write};
@@ -73,43 +74,117 @@ impl Session {
             Flow::Pass => {
                 // One in a while passes even in a flood; only a miner that keeps near its rate works the count off.
                 self.client.rate_limited = self.client.rate_limited.saturating_sub(FORGIVEN_PER_PASS);
-                self.relay_up(cx, &request);
+                self.take_request(cx, &request);
             }
             Flow::Reject(reject) => self.refuse(cx, method, envelope.id_raw(), reject),
             Flow::Close(end) => self.end(cx, end),
         }
     }
 
-    fn relay_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
-        let (method, envelope) = (request.method, request.envelope);
-        if method.is_answered() && self.pending.is_full() {
-            return self.refuse(cx, method, envelope.id_raw(), Reject::TooManyPending);
-        }
-        let asked = match request.message {
-            MinerMessage::Submit(submit) => return self.relay_submit(cx, envelope, &submit),
-            MinerMessage::Authorize(authorize) => return self.relay_authorize(cx, envelope, &authorize),
-            MinerMessage::Subscribe(_) => {
-                self.client.subscribed = true;
-                Asked::Subscribe
-            }
+    /// Notes what the request says of the miner; then it goes to the pool, or waits for one.
+    fn take_request<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        match request.message {
+            MinerMessage::Subscribe(_) => self.client.subscribed = true,
             MinerMessage::Configure(configure) => {
                 if configure.asked.version_rolling {
                     self.client.version_rolling = VersionRolling::Asked { mask: configure.mask };
                 }
                 self.client.extranonce_asked |= configure.asked.subscribe_extranonce;
+            }
+            MinerMessage::Authorize(authorize) => {
+                let name = authorize.user.as_str().unwrap_or_default();
+                // The bound holds for every chain, with or without the stage that asks the same.
+                if !self.client.has_room_for(name) {
+                    return self.refuse_request(cx, request, Reject::TooManyWorkers);
+                }
+                self.client.worker_asked(name);
+            }
+            MinerMessage::Answer if self.phase != Phase::Up => {
+                return self.refuse_request(cx, request, Reject::NoMethod);
+            }
+            // There is no job that it could be for.
+            MinerMessage::Submit(_) if self.phase != Phase::Up => {
+                return self.refuse_request(cx, request, Reject::NoPool);
+            }
+            MinerMessage::ExtranonceSubscribe if !cx.policy.pools.iter().any(|pool| pool.extranonce) => {
+                return self.answer_extranonce(cx, request);
+            }
+            MinerMessage::Submit(_)
+            | MinerMessage::ExtranonceSubscribe
+            | MinerMessage::Request(_)
+            | MinerMessage::Answer => {}
+        }
+        if self.phase == Phase::Up {
+            self.forward(cx, request);
+        } else {
+            self.hold(cx, request);
+        }
+    }
+
+    /// The pool is not asked. Where miners are moved to other pools, the proxy itself has use for it.
+    fn answer_extranonce<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        if cx.policy.hold_us == 0 {
+            return self.refuse_request(cx, request, Reject::ExtranonceOff);
+        }
+        self.client.extranonce_asked = true;
+        write::answer(&mut cx.out.to_miner, request.envelope.id_raw(), b"true", b"null");
+        cx.stats.message(Direction::ToMiner, Method::Answer);
+    }
+
+    fn refuse_request<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>, reject: Reject) {
+        self.refuse(cx, request.method, request.envelope.id_raw(), reject);
+    }
+
+    /// Keeps a line, as the miner said it, until there is a pool.
+    fn hold<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        self.held.extend_from_slice(request.envelope.line);
+        if self.held.len() > HELD_BYTES_MAX {
+            return self.end(cx, End::HeldTooMuch);
+        }
+        if self.phase == Phase::Greeting && request.method.opens_a_session() {
+            self.phase = Phase::Dialing;
+            self.waiting_since = cx.now;
+            self.dial = true;
+        }
+    }
+
+    /// Sends a line that was held to the pool that has come.
+    pub(super) fn forward_held<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>) {
+        if let Ok((method, message)) = MinerMessage::read(envelope) {
+            self.forward(cx, &Request { method, message, envelope });
+        }
+    }
+
+    /// Sends a request to the pool.
+    fn forward<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        let (method, envelope) = (request.method, request.envelope);
+        if method.is_answered() && self.pending.is_full() {
+            return self.refuse_request(cx, request, Reject::TooManyPending);
+        }
+        let asked = match request.message {
+            MinerMessage::Submit(submit) => return self.relay_submit(cx, envelope, &submit),
+            MinerMessage::Authorize(authorize) => return self.relay_authorize(cx, envelope, &authorize),
+            MinerMessage::Subscribe(_) => {
+                self.greeting.keep(Part::Subscribe, envelope.line);
+                Asked::Subscribe
+            }
+            MinerMessage::Configure(configure) => {
+                self.greeting.keep(Part::Configure, envelope.line);
                 Asked::Configure(configure)
             }
-            MinerMessage::ExtranonceSubscribe if !cx.policy.extranonce => {
-                return self.refuse(cx, method, envelope.id_raw(), Reject::ExtranonceOff);
+            MinerMessage::ExtranonceSubscribe if !cx.policy.pool(self.pool).extranonce => {
+                return self.answer_extranonce(cx, request);
             }
             MinerMessage::ExtranonceSubscribe => {
                 self.client.extranonce_asked = true;
                 Asked::Other
             }
-            MinerMessage::Answer if self.phase != Phase::Up => {
-                return self.refuse(cx, method, envelope.id_raw(), Reject::NoMethod);
+            MinerMessage::Request(_) | MinerMessage::Answer => {
+                if method.suggests_difficulty() {
+                    self.greeting.keep(Part::Suggest, envelope.line);
+                }
+                Asked::Other
             }
-            MinerMessage::Request(_) | MinerMessage::Answer => Asked::Other,
         };
         self.expect_answer(cx, request, asked);
         self.send_up(cx, method, |out| out.extend_from_slice(envelope.line));
@@ -124,11 +199,19 @@ impl Session {
     }
 
     fn relay_submit<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>, submit: &Submit<'_>) {
-        let difficulty = self.client.mining.difficulty_of(submit.job);
+        let (job, cut) = if self.tag.is_any() {
+            let Some((job, cut)) = self.tag.strip(submit.job) else {
+                return self.refuse(cx, Method::Submit, envelope.id_raw(), Reject::StaleJob);
+            };
+            (job, Some(cut))
+        } else {
+            (JobId::of(submit.job), None)
+        };
+        let difficulty = self.client.mining.difficulty_of(job);
         self.pending.push(envelope.id_owned(), Asked::Submit { difficulty }, cx.now);
         cx.stats.counts.shares.forwarded += 1;
-        let policy = cx.policy;
-        self.send_up(cx, Method::Submit, |out| policy.user.write_submit(out, envelope.line, submit.user));
+        let user = &cx.policy.pool(self.pool).user;
+        self.send_up(cx, Method::Submit, |out| user.write_submit(out, envelope.line, submit.user, cut));
     }
 
     fn relay_authorize<P: Stage>(
@@ -137,38 +220,22 @@ impl Session {
         envelope: &Envelope<'_>,
         authorize: &Authorize<'_>,
     ) {
-        let name = authorize.user.as_str().unwrap_or_default();
-        // The bound holds for every chain, with or without the stage that asks the same.
-        if !self.client.has_room_for(name) {
-            return self.refuse(cx, Method::Authorize, envelope.id_raw(), Reject::TooManyWorkers);
-        }
-        let worker = self.client.worker_asked(name);
+        let worker = authorize.worker();
+        self.greeting.keep(Part::Authorize(worker), envelope.line);
         self.pending.push(envelope.id_owned(), Asked::Authorize(worker), cx.now);
-        let policy = cx.policy;
-        self.send_up(cx, Method::Authorize, |out| policy.user.write_authorize(out, envelope.line, authorize));
+        let user = &cx.policy.pool(self.pool).user;
+        self.send_up(cx, Method::Authorize, |out| user.write_authorize(out, envelope.line, authorize));
     }
 
-    /// Writes one line for the pool: to its link, or to what is held until the link is up.
+    /// Writes one line for the pool, whose link is up.
     pub(super) fn send_up<P: Stage>(
         &mut self,
         cx: &mut Cx<'_, P>,
         method: Method,
         line: impl FnOnce(&mut Vec<u8>),
     ) {
-        if self.phase == Phase::Up {
-            line(&mut cx.out.to_pool);
-            cx.stats.message(Direction::ToPool, method);
-            return;
-        }
-        line(&mut self.held);
-        if self.held.len() > HELD_BYTES_MAX {
-            return self.end(cx, End::HeldTooMuch);
-        }
+        line(&mut cx.out.to_pool);
         cx.stats.message(Direction::ToPool, method);
-        if self.phase == Phase::Greeting && method.opens_a_session() {
-            self.phase = Phase::Dialing;
-            self.dial = true;
-        }
     }
 
     /// Answers the miner with an error of our own.

@@ -1,6 +1,6 @@
 //! Writes the few lines that the proxy itself says, and splices changes into lines that it relays.
 
-use super::read::Span;
+use super::read::{Envelope, Span};
 
 /// Appends `{"id":…,"result":<result>,"error":<error>}` and a line feed.
 pub fn answer(out: &mut Vec<u8>, id: &[u8], result: &[u8], error: &[u8]) {
@@ -25,6 +25,51 @@ pub fn splice(out: &mut Vec<u8>, line: &[u8], changes: &[(Span, &[u8])]) {
         from = span.end;
     }
     out.extend_from_slice(&line[from..]);
+}
+
+/// Appends the line of a message with this id in the place of its own.
+pub fn with_id(out: &mut Vec<u8>, envelope: &Envelope<'_>, id: &[u8]) {
+    match envelope.id {
+        Some(span) => splice(out, envelope.line, &[(span, id)]),
+        None => insert_id(out, envelope.line, id),
+    }
+}
+
+/// Appends a notification; LuxOS wants an `id` in it, be it null, so one that is missing is put in.
+pub fn with_some_id(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
+    match envelope.id {
+        Some(_) => out.extend_from_slice(envelope.line),
+        None => insert_id(out, envelope.line, b"null"),
+    }
+}
+
+fn insert_id(out: &mut Vec<u8>, line: &[u8], id: &[u8]) {
+    match line.iter().position(|byte| *byte == b'{') {
+        Some(brace) => {
+            let inside = Span { start: brace + 1, end: brace + 1 };
+            splice(out, line, &[(inside, b"\"id\":"), (inside, id), (inside, b",")]);
+        }
+        None => out.extend_from_slice(line),
+    }
+}
+
+/// Appends `mining.set_version_mask`.
+pub fn set_version_mask(out: &mut Vec<u8>, mask: u32) {
+    let line =
+        format!("{{\"id\":null,\"method\":\"mining.set_version_mask\",\"params\":[\"{mask:08x}\"]}}\n");
+    out.extend_from_slice(line.as_bytes());
+}
+
+/// Appends `mining.set_extranonce`; `extranonce1` in hexadecimal, `size` in bytes.
+pub fn set_extranonce(out: &mut Vec<u8>, extranonce1: &[u8], size: u8) {
+    out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"");
+    out.extend_from_slice(extranonce1);
+    out.extend_from_slice(format!("\",{size}]}}\n").as_bytes());
+}
+
+/// Appends `mining.set_difficulty` with the difficulty that Stratum begins with.
+pub fn set_difficulty_one(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}\n");
 }
 
 /// Appends `text` as the inside of a JSON string.

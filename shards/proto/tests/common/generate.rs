@@ -158,7 +158,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => lines(miner_line()).prop_map(Event::Miner),
         12 => lines(pool_line()).prop_map(Event::Pool),
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Event::Miner),
-        4 => Just(Event::PoolUp),
+        4 => (0..2_usize).prop_map(Event::PoolUp),
         3 => (0_u64..40_000_000).prop_map(|us| Event::Wait { us }),
         1 => Just(Event::MinerEof),
         1 => Just(Event::Drain { us: 3_000_000 }),
@@ -176,7 +176,7 @@ pub(crate) fn greeting() -> Vec<Event> {
         r#"{"id":1,"result":[[["mining.notify","1"]],"f000002e",4],"error":null}"#,
         r#"{"id":2,"result":true,"error":null}"#,
     );
-    vec![Event::Miner(miner.into()), Event::PoolUp, Event::Pool(pool.into_bytes())]
+    vec![Event::Miner(miner.into()), Event::PoolUp(0), Event::Pool(pool.into_bytes())]
 }
 
 /// What happens to a link: mostly one that greeted, with anything after that.

@@ -1,9 +1,11 @@
 //! A session with a clock that only moves when told, and what must hold after every call whatever the bytes were.
 
-use loka_proto::limits::{EARLY_BYTES_MAX, HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, POOL_LINE_BYTES_MAX};
+use loka_proto::limits::{
+    EARLY_BYTES_MAX, GREETING_BYTES_MAX, HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, POOL_LINE_BYTES_MAX,
+};
 use loka_proto::{
-    ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolLoss,
-    Session, Stats, Tick,
+    ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolId,
+    PoolLoss, Session, Stats, Tick,
 };
 
 /// One thing that happens to a session.
@@ -11,11 +13,16 @@ use loka_proto::{
 pub(crate) enum Event {
     Miner(Vec<u8>),
     Pool(Vec<u8>),
-    PoolUp,
+    /// The connection to the pool of this number is open.
+    PoolUp(usize),
     PoolDown(PoolLoss),
     MinerEof,
-    Drain { us: u64 },
-    Wait { us: u64 },
+    Drain {
+        us: u64,
+    },
+    Wait {
+        us: u64,
+    },
 }
 
 /// A session, all it needs, and all it ever said.
@@ -54,7 +61,10 @@ impl Harness {
         match event {
             Event::Miner(bytes) => self.call(|s, cx, parser| s.handle_miner_bytes(cx, parser, bytes)),
             Event::Pool(bytes) => self.call(|s, cx, parser| s.handle_pool_bytes(cx, parser, bytes)),
-            Event::PoolUp => self.call(|s, cx, _| s.handle_pool_up(cx, 1_000)),
+            Event::PoolUp(pool) => {
+                let pool = PoolId::of(*pool);
+                self.call(|s, cx, parser| s.handle_pool_up(cx, parser, pool, 1_000));
+            }
             Event::PoolDown(loss) => self.call(|s, cx, _| s.handle_pool_down(cx, *loss)),
             Event::MinerEof => self.call(|s, cx, _| s.handle_miner_eof(cx)),
             Event::Drain { us } => {
@@ -101,7 +111,8 @@ impl Harness {
         let held_max = MINER_LINE_BYTES_MAX + POOL_LINE_BYTES_MAX + HELD_BYTES_MAX + EARLY_BYTES_MAX;
         let (session, shares) = (&self.session, &self.stats.counts.shares);
         assert!(session.bytes_held() <= held_max, "holds {} bytes", session.bytes_held());
-        let told = shares.accepted + shares.rejected.iter().sum::<u64>() + shares.unanswered;
+        assert!(session.bytes_kept() <= GREETING_BYTES_MAX, "keeps {} bytes", session.bytes_kept());
+        let told = shares.accepted + shares.rejected.iter().sum::<u64>() + shares.unanswered + shares.lost;
         assert_eq!(shares.forwarded, told + session.shares_in_flight() as u64, "shares balance: {shares:?}");
         let closes = self.intents.iter().filter(|i| matches!(i, Intent::Close(_))).count();
         assert_eq!(closes, usize::from(session.is_over()), "one Close for each end: {:?}", self.intents);

@@ -3,7 +3,8 @@
 //! ```text
 //! # text                 a comment
 //! !policy key=value …    what holds for the session; before anything else. Keys: extranonce, user, password,
-//!                        separators (each character is one), host, port, handshake, idle (durations)
+//!                        separators (each character is one), host, port, domain, handshake, idle, hold, answer
+//!                        (durations). There is a second pool like it, for the account `second`
 //! !include NAME          the steps of include/NAME.txt
 //! !new                   another connection, held to the same policy unless another follows
 //! > LINE                 the miner sends LINE and a line feed
@@ -13,12 +14,12 @@
 //! >| >>| <| <<|          the same without a line feed, with \r \n \t \0 \\ \xHH and {{COUNT*TEXT}}
 //! >> =   << =            exactly what the other side sent last
 //! !dial  !end LABEL  !alive            what the session wants done; nothing else may be wanted
-//! !up  !unreachable  !connect-timeout  !pool-eof  !pool-reset  !miner-eof  !drain TIME  !wait TIME
+//! !up POOL  !unreachable  !connect-timeout  !pool-eof  !pool-reset  !miner-eof  !drain TIME  !wait TIME
 //! !count METRIC NUMBER                 a counter, a gauge, or something known of the miner
 //! ```
 
 use crate::common::Event;
-use loka_proto::{Policy, PoolLoss, UserRule};
+use loka_proto::{Policy, PoolLoss, PoolPolicy, UserRule};
 use std::path::Path;
 
 /// One step with the place that says it.
@@ -139,7 +140,10 @@ fn directive(line: &str) -> Result<What, String> {
         ["!dial"] => What::Dial,
         ["!alive"] => What::Alive,
         ["!end", label] => What::End((*label).to_owned()),
-        ["!up"] => What::Do(Event::PoolUp),
+        ["!up"] => What::Do(Event::PoolUp(0)),
+        ["!up", pool] => {
+            What::Do(Event::PoolUp(pool.parse().map_err(|_| format!("no number of a pool: {pool}"))?))
+        }
         ["!unreachable"] => What::Do(Event::PoolDown(PoolLoss::Unreachable)),
         ["!connect-timeout"] => What::Do(Event::PoolDown(PoolLoss::ConnectTimeout)),
         ["!pool-eof"] => What::Do(Event::PoolDown(PoolLoss::Closed)),
@@ -161,24 +165,31 @@ fn micros(text: &str) -> Result<u64, String> {
 }
 
 fn policy(settings: &str) -> Result<Policy, String> {
-    let mut policy = Policy { pool_host: "pool.example.com".into(), pool_port: 3333, ..Policy::default() };
+    let mut policy = Policy::default();
+    let mut pool = PoolPolicy { host: "pool.example.com".into(), port: 3333, ..PoolPolicy::default() };
     let (mut user, mut password, mut separators) = ("", "", "._");
     for setting in settings.split_whitespace() {
         let (key, value) = setting.split_once('=').ok_or_else(|| format!("no key=value: {setting}"))?;
         match key {
-            "extranonce" => policy.extranonce = value == "true",
+            "extranonce" => pool.extranonce = value == "true",
             "user" => user = value,
             "password" => password = value,
             "separators" => separators = value,
-            "host" => policy.pool_host = value.into(),
-            "port" => policy.pool_port = value.parse().map_err(|_| format!("no port: {value}"))?,
+            "host" => pool.host = value.into(),
+            "port" => pool.port = value.parse().map_err(|_| format!("no port: {value}"))?,
             "handshake" => policy.handshake_us = micros(value)?,
             "idle" => policy.idle_us = micros(value)?,
+            "hold" => policy.hold_us = micros(value)?,
+            "answer" => policy.answer_us = micros(value)?,
+            "domain" => pool.reconnect_domains.push(value.to_owned()),
             _ => return Err(format!("unknown key {key}")),
         }
     }
     let separators: Vec<String> = separators.chars().map(String::from).collect();
-    policy.user = UserRule::new(user, password, &separators);
+    pool.user = UserRule::new(user, password, &separators);
+    // A second pool, with another account, for dialogues in which the first is lost.
+    let second = PoolPolicy { user: UserRule::new("second", "", &separators), ..pool.clone() };
+    policy.pools = vec![pool, second];
     Ok(policy)
 }
 

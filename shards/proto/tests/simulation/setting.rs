@@ -3,7 +3,9 @@
 use crate::rng::Rng;
 use crate::says::Account;
 use loka_proto::middleware::{self, Authentication, MessagePipeline, NoLog, RateLimit, Security};
-use loka_proto::{Client, ClientId, Flow, MessagePipelineBuilder, Parser, Policy, PoolLoss, Stage, StageCx};
+use loka_proto::{
+    Client, ClientId, Flow, MessagePipelineBuilder, Parser, Policy, PoolLoss, PoolPolicy, Stage, StageCx,
+};
 use loka_proto::{Stats, Verdict};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -98,10 +100,15 @@ pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
     let rate = rng.pick(&[None, None, None, None, Some(60), Some(600)]).map(RateLimit::per_minute);
     let pipeline: Pipeline = chain.with_rate_limit(rate).add_middleware(probe.clone()).build();
     let policy = Policy {
-        user: account.rule(),
-        extranonce: rng.percent(50),
-        pool_host: "pool.example".to_owned(),
-        pool_port: 3333,
+        pools: vec![PoolPolicy {
+            user: account.rule(),
+            extranonce: rng.percent(50),
+            host: "pool.example".to_owned(),
+            port: 3333,
+            reconnect_domains: Vec::new(),
+        }],
+        hold_us: 0,
+        answer_us: 30 * SECOND,
         handshake_us: 15 * SECOND,
         idle_us: rng.pick(&[20 * SECOND, 600 * SECOND]),
     };

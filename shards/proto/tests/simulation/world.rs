@@ -8,7 +8,7 @@ use crate::pool::Pool;
 use crate::rng::Rng;
 use crate::says::Account;
 use crate::setting::{DRAIN_US, Event, Report, SECOND, Shard, Side, dialing, shard, show};
-use loka_proto::{End, Intent, PoolLoss, Stats, Tick};
+use loka_proto::{End, Intent, PoolId, PoolLoss, Stats, Tick};
 use std::collections::BTreeMap;
 
 /// A run of one seed.
@@ -250,8 +250,8 @@ impl World {
     fn dialed(&mut self, number: usize, result: Result<(), PoolLoss>) {
         let link = &mut self.links[number];
         link.is_up = result.is_ok() && !link.session.is_over();
-        let outcome = link.call(&mut self.shard, self.now, |session, cx, _| match result {
-            Ok(()) => session.handle_pool_up(cx, 1_000),
+        let outcome = link.call(&mut self.shard, self.now, |session, cx, parser| match result {
+            Ok(()) => session.handle_pool_up(cx, parser, PoolId::of(0), 1_000),
             Err(loss) => session.handle_pool_down(cx, loss),
         });
         if link.is_up {
