@@ -18,8 +18,8 @@ pub mod wire;
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
-    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, Reject, Session,
-    UserRule,
+    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
+    Reject, Session, UserRule,
 };
 pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;

@@ -17,7 +17,7 @@ mod upward;
 pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};
 pub use mining::Mining;
 pub use names::UserRule;
-pub use policy::{Policy, PoolId, PoolPolicy};
+pub use policy::{Policy, PoolId, PoolPolicy, PoolState};
 pub use reasons::{End, Filtered, PoolLoss, Reject};
 
 use crate::message::JobBodies;
@@ -196,6 +196,12 @@ impl Session {
     #[must_use]
     pub fn has_pool(&self) -> bool {
         self.phase == Phase::Up && self.is_subscribed && self.moving.is_none()
+    }
+
+    /// How the last pool connection was lost, or the last attempt at one failed.
+    #[must_use]
+    pub fn last_loss(&self) -> Option<PoolLoss> {
+        self.last_loss
     }
 
     /// Whether it waits for a pool connection.

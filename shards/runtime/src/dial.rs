@@ -1,7 +1,7 @@
 //! Opens pool connections without waiting for them. Names were resolved elsewhere.
 
 use crate::poller::Readiness;
-use loka_proto::{PoolLoss, Tick};
+use loka_proto::{PoolId, PoolLoss, Tick};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
@@ -20,7 +20,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// One pool connection on its way.
 #[derive(Debug)]
 pub(crate) struct Dial {
-    /// How many addresses have been tried before.
+    /// The pool that is dialled.
+    pub(crate) pool: PoolId,
+    /// How many of its addresses have been tried before.
     pub(crate) tried: usize,
     /// Which of the pool's addresses is being tried.
     pub(crate) at: usize,

@@ -21,6 +21,6 @@ mod token;
 pub use clock::Clock;
 pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
-pub use plan::{ShardPlan, ShardSpec, limits};
+pub use plan::{PoolNow, PoolPlan, ShardPlan, ShardSpec, limits};
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
 pub use steering::Steering;

@@ -5,7 +5,7 @@ use crate::dial::{self, Dial};
 use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
 use crate::poller::{Interest, Readiness};
 use crate::token::Token;
-use loka_proto::{Policy, Session, Tick};
+use loka_proto::{Policy, PoolId, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -152,6 +152,16 @@ pub(crate) struct Link {
     pub(crate) paused: bool,
     /// The pool's socket notices a dead peer.
     pub(crate) is_kept_alive: bool,
+    /// It stands in the queue of those that wait for a pool.
+    pub(crate) waits: bool,
+    /// This pool connection has brought the miner all that it needs.
+    pub(crate) was_at_work: bool,
+    /// The pool that failed this miner last.
+    pub(crate) avoids: Option<PoolId>,
+    /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
+    pub(crate) place: u32,
+    /// The turn in which the pool's socket was made: what is told of a socket in that turn is of the one before.
+    pub(crate) pool_turn: u64,
 }
 
 impl Link {
@@ -165,6 +175,11 @@ impl Link {
             gone: false,
             paused: false,
             is_kept_alive: false,
+            waits: false,
+            was_at_work: false,
+            avoids: None,
+            place: 0,
+            pool_turn: 0,
         }
     }
 
@@ -228,13 +243,19 @@ impl Link {
         }
     }
 
-    /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
-    pub(crate) fn begin_closing(&mut self, spares: &mut Spares, now: Tick) {
-        if self.dial.is_none() && self.session.ended_settled() && self.pool.queue.is_empty() {
+    /// Closes the pool's side.
+    pub(crate) fn leave_pool(&mut self, spares: &mut Spares) {
+        if self.dial.is_none() && self.session.leaves_settled() && self.pool.queue.is_empty() {
             self.pool.close_by_reset();
         }
         self.pool.close(spares);
         self.dial = None;
+        self.is_kept_alive = false;
+    }
+
+    /// Begins to close: the pool's side at once, the miner's when it has its last bytes.
+    pub(crate) fn begin_closing(&mut self, spares: &mut Spares, now: Tick) {
+        self.leave_pool(spares);
         if self.closing.is_none() {
             self.closing = Some(Closing::Flushing { until: now + STALL_US });
         }
@@ -275,7 +296,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 512,
+            size_of::<Link>() <= 576,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

@@ -4,10 +4,11 @@
 //! there; the control plane polls, merges, clears and gives it back. When the control plane is late the shard counts
 //! on in the box it has: nothing is lost and nobody waits. A blocking channel would take a lock to wake its reader.
 
+use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
 use crossbeam::queue::ArrayQueue;
 use loka_proto::Stats;
-use std::net::SocketAddr;
+use loka_proto::limits::POOLS_MAX;
 use std::sync::Arc;
 
 /// Boxes in circulation: one filling, one on its way, one coming back.
@@ -36,6 +37,10 @@ pub struct Shell {
     pub connections: u64,
     /// Pool connections open now.
     pub pool_links: u64,
+    /// The same for each pool.
+    pub links_of_pool: [u64; POOLS_MAX],
+    /// Miners that wait for a pool connection now.
+    pub waiting: u64,
     /// Bytes waiting in queues and sessions now.
     pub queued_bytes: u64,
 }
@@ -62,8 +67,8 @@ impl Report {
 /// What a shard can be told while it runs.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// The pool's addresses have changed.
-    PoolAddresses(Arc<[SocketAddr]>),
+    /// Where the pools are and how far they can be trusted has changed: one element for each pool of the plan.
+    Pools(Arc<[PoolNow]>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.
     Drain {
         /// Microseconds until what is left is closed.

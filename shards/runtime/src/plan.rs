@@ -1,8 +1,10 @@
 //! What a shard is told to do. Made by the control plane; a shard only reads it.
 
 use crate::poller::Wait;
-use loka_proto::Policy;
+use loka_proto::{Policy, PoolState};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// Bounds of the shell, with the relations between neighbours.
 pub mod limits {
@@ -36,6 +38,14 @@ pub mod limits {
     pub const BACKLOG: i32 = 4096;
     /// Commands that may wait for a shard.
     pub const COMMANDS_MAX: usize = 16;
+    /// Microseconds that a pool which could not be reached, or did not answer, is left alone; then one connection tries.
+    pub const AVOID_US: u64 = 1_000_000;
+    /// Microseconds after which the connection that tries such a pool has come to nothing, and another may try.
+    pub const TRIAL_US: u64 = 15_000_000;
+    /// Microseconds an attempt may take while there is another pool to go to.
+    pub const HURRIED_CONNECT_US: u64 = 2_000_000;
+    /// Microseconds that a miner with shares in flight is left where it is although another pool is to be preferred.
+    pub const SWITCH_PATIENCE_US: u64 = 5_000_000;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 
@@ -46,6 +56,7 @@ pub mod limits {
         assert!(CLOSE_LINGER_US < STALL_US && TICK_US < CLOSE_LINGER_US);
         assert!(CONNECTIONS_PER_SHARD_MAX <= i16::MAX as usize);
         assert!(WHEEL_TICKS.is_power_of_two());
+        assert!(AVOID_US > TICK_US && HURRIED_CONNECT_US > AVOID_US);
     };
 }
 
@@ -60,11 +71,50 @@ pub struct ShardSpec {
     pub cpu: usize,
 }
 
+/// How a pool is reached, and when it is chosen.
+#[derive(Debug, Clone)]
+pub struct PoolPlan {
+    /// Its addresses, or those of the proxy on the way to it, in the order they are tried.
+    pub addresses: Arc<[SocketAddr]>,
+    /// How far it can be trusted.
+    pub state: PoolState,
+    /// Lower is preferred.
+    pub priority: u32,
+    /// Pools of one priority share the miners in this proportion.
+    pub weight: NonZeroU32,
+}
+
+impl PoolPlan {
+    /// A pool at this address, with nothing special about it.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> PoolPlan {
+        PoolPlan {
+            addresses: [address].into(),
+            state: PoolState::Healthy,
+            priority: 1,
+            weight: NonZeroU32::MIN,
+        }
+    }
+}
+
+/// What the control plane says of a pool while shards run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolNow {
+    /// See [`PoolPlan::addresses`].
+    pub addresses: Arc<[SocketAddr]>,
+    /// See [`PoolPlan::state`].
+    pub state: PoolState,
+    /// Changes when connections to the pool are to be made anew, because it sent its miners elsewhere.
+    pub place: u32,
+}
+
 /// What a shard does.
 #[derive(Debug, Clone)]
 pub struct ShardPlan {
-    /// Addresses of the pool, in the order they are tried.
-    pub pool_addresses: Vec<SocketAddr>,
+    /// The pools: element `n` is how pool `n` of the policy is reached.
+    pub pools: Vec<PoolPlan>,
+    /// New connections this shard makes to one pool in a second; `None`: as many as miners need.
+    pub connects_per_second: Option<NonZeroU32>,
     /// What holds for every session.
     pub policy: Policy,
     /// Microseconds an attempt to reach the pool may take.

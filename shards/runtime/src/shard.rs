@@ -6,6 +6,7 @@
 
 mod dialing;
 mod links;
+mod pools;
 mod queues;
 mod turn;
 
@@ -22,10 +23,12 @@ use crate::token::Token;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
 use loka_proto::{JobBodies, Out, Parser, Tick};
+use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use slab::Slab;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -182,8 +185,13 @@ struct Shard<P> {
     now: Tick,
     last_report: Tick,
     next_client: u64,
-    /// The pool's address that is tried first.
-    pool_at: usize,
+    pools: Pools,
+    /// Links that wait for a pool connection, in the order in which they asked.
+    waiting: VecDeque<usize>,
+    /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
+    switching_since: Option<Tick>,
+    /// Turns since the start.
+    turns: u64,
     /// When each trouble was last warned of.
     warned: [Option<Tick>; Trouble::COUNT],
     /// Set by a drain: when what is left is closed.
@@ -196,6 +204,7 @@ impl<P: Stage> Shard<P> {
         let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
+        let pools = Pools::new(&plan.pools, plan.connects_per_second, now);
         let poller = Poller::new(EVENTS_PER_TURN).map_err(io_error("epoll"))?;
         let tick = start_ticking().map_err(io_error("timer"))?;
         poller.add(&tick, Token::Tick.pack(), Interest::READ).map_err(io_error("watch the timer"))?;
@@ -229,7 +238,10 @@ impl<P: Stage> Shard<P> {
             now,
             last_report: now,
             next_client: 0,
-            pool_at: 0,
+            pools,
+            waiting: VecDeque::new(),
+            switching_since: None,
+            turns: 0,
             warned: [None; Trouble::COUNT],
             drain_until: None,
         };

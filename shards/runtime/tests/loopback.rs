@@ -89,7 +89,9 @@ fn a_pool_that_refuses_ends_the_miner_and_a_silent_port_costs_the_pool_nothing()
 fn an_address_that_refuses_is_tried_once_not_by_every_miner() {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut proxy = Proxy::start(pool.addr(), 1, |plan| plan.pool_addresses.insert(0, closed));
+    let mut proxy = Proxy::start(pool.addr(), 1, |plan| {
+        plan.pools[0].addresses = [closed, pool.addr()].into();
+    });
     for _ in 0..3 {
         Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
     }
@@ -100,7 +102,8 @@ fn an_address_that_refuses_is_tried_once_not_by_every_miner() {
 #[test]
 fn a_shard_that_cannot_go_on_says_so() {
     let plan = ShardPlan {
-        pool_addresses: Vec::new(),
+        pools: Vec::new(),
+        connects_per_second: None,
         policy: Policy::default(),
         connect_us: 1,
         connections_max: 1,

@@ -24,8 +24,9 @@ impl Session {
         }
     }
 
-    /// Whether bytes of the pool mean something.
-    fn listens_to_pool(&self) -> bool {
+    /// Whether bytes of the pool still mean something.
+    #[must_use]
+    pub fn listens_to_pool(&self) -> bool {
         match self.phase {
             Phase::Up | Phase::Finishing { .. } => true,
             Phase::Greeting | Phase::Dialing | Phase::Ended => false,

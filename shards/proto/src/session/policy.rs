@@ -21,6 +21,20 @@ impl PoolId {
     }
 }
 
+labels! {
+    /// How far a pool can be trusted, as the control plane sees it.
+    pub enum PoolState {
+        /// All is well.
+        Healthy => "healthy",
+        /// Something is wrong, and it still serves miners.
+        Degraded => "degraded",
+        /// It serves nobody; it is asked now and then whether it is back.
+        Failed => "failed",
+        /// It is back, and has to stay for a while before miners are brought back to it.
+        Recovering => "recovering",
+    }
+}
+
 /// One pool, as far as a session knows it.
 #[derive(Debug, Clone, Default)]
 pub struct PoolPolicy {

@@ -110,6 +110,7 @@ impl<P: Stage> Shard<P> {
         if told.write {
             self.flush_pool(key);
         }
+        self.note_work(key);
         self.settle(key);
     }
 
@@ -167,6 +168,17 @@ impl<P: Stage> Shard<P> {
         call(&mut links[key].session, &mut cx, parser, &scratch[..count]);
     }
 
+    /// Calls the session with the parser too, for what it says again.
+    pub(super) fn with_parser(
+        &mut self,
+        key: usize,
+        call: impl FnOnce(&mut Session, &mut Cx<'_, P>, &mut Parser),
+    ) {
+        let Shard { links, out, report, plan, pipeline, jobs, now, parser, .. } = self;
+        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
+        call(&mut links[key].session, &mut cx, parser);
+    }
+
     fn fail(&mut self, key: usize, end: End) {
         self.with(key, |session, cx| session.handle_failure(cx, end));
     }
@@ -191,7 +203,7 @@ impl<P: Stage> Shard<P> {
 
     /// The pool's socket takes nothing any more. What the pool had answered before is still there to be read.
     fn pool_broke(&mut self, key: usize) {
-        while !self.links[key].session.is_over() {
+        while self.links[key].session.listens_to_pool() {
             match self.links[key].pool.read(&mut self.scratch) {
                 Read::Bytes(count) => self.with_bytes(key, count, Session::handle_pool_bytes),
                 Read::Nothing | Read::Eof | Read::Broken => break,
@@ -213,8 +225,9 @@ impl<P: Stage> Shard<P> {
         self.send_out(key);
         while let Some(intent) = self.links[key].session.poll_intent() {
             match intent {
-                Intent::DialPool => self.dial(key, 0, self.now),
+                Intent::DialPool => self.find_pool(key),
                 Intent::Close(end) => {
+                    self.abandon_dial(key);
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, %end, "ended");
                     self.links[key].begin_closing(&mut self.spares, self.now);
@@ -252,8 +265,8 @@ impl<P: Stage> Shard<P> {
             self.miner_broke(key);
         } else if pool.is_err() {
             self.pool_broke(key);
-            // The last answers go out before the closing begins, which ends the sending. The session is over, so this
-            // cannot come back here.
+            // The last answers go out before the closing begins, which ends the sending. The session has nothing to say to
+            // this pool any more, so this cannot come back here.
             self.send_out(key);
         }
     }

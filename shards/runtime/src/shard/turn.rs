@@ -10,6 +10,7 @@ use crate::plan::limits::{
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::token::Token;
+use loka_proto::limits::POOLS_MAX;
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, End, Session};
 use std::os::fd::OwnedFd;
@@ -24,6 +25,7 @@ impl<P: Stage> Shard<P> {
     /// One turn. Whether the tick was in it.
     pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<usize>) -> bool {
         self.now = self.clock.now();
+        self.turns += 1;
         let began = self.now;
         let (mut ticked, mut knocked) = (false, false);
         self.go_on_reading();
@@ -51,6 +53,10 @@ impl<P: Stage> Shard<P> {
     /// A socket is ready. A miner at work is served now; one that comes or goes when its turn comes.
     fn told(&mut self, key: usize, token: Token, readiness: Readiness) {
         let Some(link) = self.links.get(key) else { return };
+        if matches!(token, Token::Pool(_)) && link.pool_turn == self.turns {
+            // Told of the socket that this link had before: the new one was not watched yet.
+            return;
+        }
         if link.comes_or_goes(readiness) {
             self.put_off(key, token, readiness);
         } else {
@@ -144,6 +150,8 @@ impl<P: Stage> Shard<P> {
         for key in fired.drain(..) {
             self.guarded(key, |shard| shard.timer_fired(key));
         }
+        self.serve_waiting_links();
+        self.switch_links();
         if self.drain_until.is_some_and(|until| self.now >= until + CLOSE_LINGER_US) {
             self.close_what_is_left();
         }
@@ -160,9 +168,9 @@ impl<P: Stage> Shard<P> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::PoolAddresses(addresses) => {
-                self.plan.pool_addresses = addresses.to_vec();
-                self.pool_at = 0;
+            Command::Pools(pools) => {
+                self.pools.set(&pools);
+                self.switching_since = Some(self.now);
             }
             Command::Drain { within_us } => self.drain(within_us),
         }
@@ -191,10 +199,13 @@ impl<P: Stage> Shard<P> {
     pub(super) fn finish_report(&mut self) {
         let shell = &mut self.report.shell;
         shell.connections = self.links.len() as u64;
-        shell.pool_links = 0;
-        shell.queued_bytes = 0;
+        (shell.pool_links, shell.queued_bytes, shell.waiting) = (0, 0, 0);
+        shell.links_of_pool = [0; POOLS_MAX];
         for (_, link) in &self.links {
-            shell.pool_links += u64::from(link.pool.socket.is_some() && link.dial.is_none());
+            let is_open = link.pool.socket.is_some() && link.dial.is_none();
+            shell.pool_links += u64::from(is_open);
+            shell.links_of_pool[link.session.pool().index()] += u64::from(is_open);
+            shell.waiting += u64::from(link.session.waits_for_pool());
             let queued = link.miner.queue.len() + link.pool.queue.len() + link.session.bytes_held();
             shell.queued_bytes += queued as u64;
         }

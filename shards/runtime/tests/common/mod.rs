@@ -6,11 +6,11 @@
 )]
 
 use loka_proto::middleware::{Flow, Request, Stage, StageCx};
-use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, Stats};
+use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, PoolPolicy, Stats};
 use loka_rig::Submit;
 use loka_runtime::{
-    Command, ControlEnd, Ready, ShardHandle, ShardPlan, Shell, Start, Steering, bind_all, cores, mailbox,
-    preflight, spawn,
+    Command, ControlEnd, PoolPlan, Ready, ShardHandle, ShardPlan, Shell, Start, Steering, bind_all, cores,
+    mailbox, preflight, spawn,
 };
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
@@ -106,8 +106,13 @@ impl Proxy {
         let shards = setup.shards;
         preflight::check(shards).unwrap();
         let mut plan = ShardPlan {
-            pool_addresses: vec![pool],
-            policy: Policy { pool_host: pool.ip().to_string(), pool_port: pool.port(), ..Policy::default() },
+            pools: vec![PoolPlan::at(pool)],
+            connects_per_second: None,
+            policy: Policy::for_pool(PoolPolicy {
+                host: pool.ip().to_string(),
+                port: pool.port(),
+                ..PoolPolicy::default()
+            }),
             connect_us: 5_000_000,
             connections_max: 5_000,
             spare_buffers: 16,
