@@ -7,6 +7,8 @@ mod buffers;
 mod clock;
 pub mod cores;
 mod dial;
+#[allow(dead_code, reason = "integrated by the next commit")]
+mod front;
 mod link;
 mod listener;
 mod mailbox;

@@ -4,7 +4,14 @@
 //! given. It works on rustls' unbuffered connection, because the buffered one keeps 4 KiB for reading in every idle
 //! connection. What is kept here between two calls is the bytes of an unfinished record, the bytes that may not go out
 //! before the handshake ends, and the records nobody has taken yet; each of them gives its memory back when empty.
+//!
+//! An idle connection holds 4.1 KB as a client and 3.4 KB as a server with TLS 1.3 (3.8 and 3.3 KB with 1.2), of which
+//! the struct is 1.2 KB and the peer's certificates, here one of 0.4 KB, a client's share. A handshake takes 0.22 ms for
+//! both sides together with P-256; a line of 100 bytes takes 0.22 us to encrypt and 0.29 us to decrypt with AES-256-GCM.
+//! (2026-11-24, virtual machine on an AMD EPYC, the command in `tls/cost.rs`; the memory is held to a bound there.)
 
+#[cfg(test)]
+mod cost;
 mod records;
 #[cfg(test)]
 mod tests;

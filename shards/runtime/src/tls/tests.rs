@@ -6,18 +6,19 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedN
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, RootCertStore, SupportedProtocolVersion};
 
-const NAME: &str = "pool.example.com";
+pub(super) const NAME: &str = "pool.example.com";
 const SIZES: [usize; 3] = [1, 7, usize::MAX];
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+pub(super) const VERSIONS: [&SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS12, &rustls::version::TLS13];
 
-struct Pki {
+pub(super) struct Pki {
     roots: RootCertStore,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 /// A certificate for [`NAME`], by an issuer that clients trust.
-fn issued() -> Pki {
+pub(super) fn issued() -> Pki {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -33,13 +34,16 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn client_of(pki: &Pki, versions: &[&'static SupportedProtocolVersion], name: &str) -> Tls {
+pub(super) fn client_config(pki: &Pki, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-    let config = config.with_root_certificates(pki.roots.clone()).with_no_client_auth();
-    Tls::client(&Arc::new(config), &ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+    Arc::new(config.with_root_certificates(pki.roots.clone()).with_no_client_auth())
 }
 
-fn server_config(pki: &Pki, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+fn client_of(pki: &Pki, versions: &[&'static SupportedProtocolVersion], name: &str) -> Tls {
+    Tls::client(&client_config(pki, versions), &ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+}
+
+pub(super) fn server_config(pki: &Pki, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
     let config = config.with_no_client_auth().with_single_cert(pki.chain.clone(), pki.key.clone_key());
     Arc::new(config.unwrap())
@@ -59,7 +63,7 @@ fn carry(from: &mut Tls, to: &mut Tls, size: usize, plain: &mut Vec<u8>) -> Resu
 }
 
 /// Carries records both ways until neither side has any.
-fn settle(client: &mut Tls, server: &mut Tls, size: usize) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn settle(client: &mut Tls, server: &mut Tls, size: usize) -> (Vec<u8>, Vec<u8>) {
     let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
     while client.wants_output() || server.wants_output() {
         carry(client, server, size, &mut to_server).unwrap();
