@@ -16,6 +16,8 @@ mod plan;
 mod poller;
 pub mod preflight;
 mod shard;
+#[allow(dead_code, reason = "integrated by the next commit")]
+mod socks;
 mod steering;
 mod timers;
 #[allow(dead_code, reason = "integrated by the next commit")]
@@ -27,4 +29,5 @@ pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
 pub use plan::{ShardPlan, ShardSpec, limits};
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
+pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;
