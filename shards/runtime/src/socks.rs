@@ -132,6 +132,14 @@ pub(crate) struct Socks {
     failed: Option<SocksError>,
 }
 
+impl fmt::Debug for Socks {
+    /// The login is never shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Socks");
+        shown.field("awaits", &self.awaits).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
 impl Socks {
     /// Begins; appends what the proxy is to be told first to `out`.
     ///

@@ -161,6 +161,9 @@ fn what_does_not_fit_into_a_message_is_refused() {
 fn the_password_is_never_shown() {
     let shown = format!("{:?}", login());
     assert!(shown.contains("farm") && !shown.contains("s3cret"), "{shown}");
+    let bytes = format!("{:?}", b"s3cret");
+    let shown = format!("{:?}", start(&name(), Some(&login())).0);
+    assert!(shown.contains("Method") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
 }
 
 proptest! {
