@@ -7,6 +7,8 @@ mod buffers;
 mod clock;
 pub mod cores;
 mod dial;
+#[allow(dead_code, reason = "integrated by the next commit")]
+mod front;
 mod link;
 mod listener;
 mod mailbox;
@@ -14,8 +16,12 @@ mod plan;
 mod poller;
 pub mod preflight;
 mod shard;
+#[allow(dead_code, reason = "integrated by the next commit")]
+mod socks;
 mod steering;
 mod timers;
+#[allow(dead_code, reason = "integrated by the next commit")]
+mod tls;
 mod token;
 
 pub use clock::Clock;
@@ -23,4 +29,5 @@ pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
 pub use plan::{PoolNow, PoolPlan, ShardPlan, ShardSpec, limits};
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
+pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;
