@@ -11,18 +11,22 @@ use std::path::{Path, PathBuf};
 
 mod check;
 mod cpus;
+mod domains;
 mod duration;
 mod env;
 mod error;
 mod file;
 mod form;
 mod key;
+mod lists;
 mod nearest;
 mod net;
 mod overrides;
+mod pins;
 mod reference;
 mod secret;
 mod sections;
+mod socks5;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,12 +39,13 @@ pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig,
-    SecurityConfig, ServerConfig,
+    FailoverConfig, LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig,
+    PoolConfig, PoolTls, SecurityConfig, ServerConfig, Socks5Proxy, TlsVersion,
 };
 
 use check::Settings;
 use error::Problems;
+use file::Written;
 
 /// Where the file is looked for when nobody names one.
 const SEARCH: [&str; 2] = ["config.toml", "/etc/loka-stratum/config.toml"];
@@ -50,8 +55,10 @@ const SEARCH: [&str; 2] = ["config.toml", "/etc/loka-stratum/config.toml"];
 pub struct Config {
     /// Where miners connect.
     pub server: ServerConfig,
-    /// Where their work comes from.
-    pub pool: PoolConfig,
+    /// Where their work comes from: 1 to 16 pools, in the order of the file.
+    pub pools: Vec<PoolConfig>,
+    /// When a pool has failed, and what then happens to its miners.
+    pub failover: FailoverConfig,
     /// How long things are kept.
     pub limiter: LimiterConfig,
     /// Protection from miners.
@@ -69,9 +76,21 @@ impl Config {
     pub fn for_pool(pool: SocketAddr) -> Self {
         let overrides = Overrides { pool: Some(pool.to_string()), ..Overrides::default() };
         let mut problems = Problems::default();
-        let config = Settings::new(overrides::settings(&overrides, &mut problems)).check(&mut problems);
+        let settings = overrides::settings(&overrides, &mut problems);
+        let mut config = Settings::new(settings, Vec::new()).check(&mut problems);
         // The text of an address is not always a `--pool` (a scope id, port 0); the address itself is.
-        Self { pool: PoolConfig { host: Host::Ip(pool.ip()), port: pool.port(), ..config.pool }, ..config }
+        for first in &mut config.pools {
+            (first.host, first.port) = (Host::Ip(pool.ip()), pool.port());
+        }
+        config
+    }
+
+    /// The first pool of the file, which environment and command line speak of.
+    ///
+    /// # Panics
+    /// Somebody took all pools away: a loaded configuration has one at least.
+    pub fn first_pool(&self) -> &PoolConfig {
+        &self.pools[0]
     }
 }
 
@@ -155,15 +174,13 @@ fn assemble(
     overrides: &Overrides,
 ) -> Result<Loaded, ConfigError> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let mut list = Vec::new();
-    if let Some((name, text)) = file {
-        list = file::settings(name, text, &mut problems);
-    }
+    let Written { settings: mut list, pools } =
+        file.map_or_else(Written::default, |(name, text)| file::settings(name, text, &mut problems));
     // A file that is no TOML gives no settings: whatever would be missing below may well stand in it.
     let not_toml = problems.has_syntax_errors();
     list.extend(env::settings(env, &mut problems, &mut warnings));
     list.extend(overrides::settings(overrides, &mut problems));
-    let settings = Settings::new(list);
+    let settings = Settings::new(list, pools);
     settings.verify(&mut problems);
     if not_toml {
         problems.into_result()?;

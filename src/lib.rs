@@ -11,7 +11,7 @@ pub mod logging;
 pub mod supervisor;
 
 pub use config::{
-    Config, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig,
-    ServerConfig,
+    Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig,
+    SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

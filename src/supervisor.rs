@@ -165,7 +165,7 @@ impl Proxy {
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
-        let addresses = resolve::once(&config.pool)?;
+        let addresses = resolve::once(config.first_pool())?;
         let plan = plan::shard_plan(config, &addresses, specs.len(), host);
         let listen = config.server.listen().collect::<Vec<_>>();
         let sockets = bind_all(&listen, &specs, config.server.steering)?;
@@ -182,7 +182,7 @@ impl Proxy {
             None => None,
         };
         let changed = send.clone();
-        let resolver = resolve::Resolver::start(&config.pool, addresses, move |addresses| {
+        let resolver = resolve::Resolver::start(config.first_pool(), addresses, move |addresses| {
             // Full: the next look will find the same change.
             changed.try_send(Event::Addresses(addresses)).is_ok()
         })?;
@@ -199,8 +199,8 @@ impl Proxy {
         tracing::info!(
             listen = ?listen,
             metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
-            pool = %config.pool.endpoint(),
-            pool_name = config.pool.name,
+            pool = %config.first_pool().endpoint(),
+            pool_name = config.first_pool().name,
             shards = ends.0.len(),
             connections_max = plan.connections_max * ends.0.len(),
             open_files = host.open_files,

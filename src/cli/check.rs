@@ -26,8 +26,8 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
     screen::say(&format_args!(
         "configuration ok ({source})\n  miners   {}\n  pool     {} ({})\n  metrics  {metrics}",
         listen.join(", "),
-        config.pool.endpoint(),
-        config.pool.name,
+        config.first_pool().endpoint(),
+        config.first_pool().name,
     ))?;
     Ok(())
 }

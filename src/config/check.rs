@@ -5,19 +5,22 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use super::duration;
-use super::error::{Origin, Problem, Problems, Subject};
+use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
-use super::net::{Endpoint, Host, overlap};
-use super::sections::{
-    LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
-};
+use super::sections::{LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, SecurityConfig};
 use super::table;
 use super::value::{Given, Value};
 use super::{Config, secret};
 
+mod failover;
+mod pools;
+mod server;
+
 /// A value somebody gave for a key that exists.
 pub(super) struct Setting {
     pub(super) entry: &'static dyn Entry,
+    /// Which pool of the file it is for, counted from 0; 0 in every other section.
+    pub(super) pool: usize,
     pub(super) given: Given,
     pub(super) subject: Subject,
 }
@@ -25,12 +28,30 @@ pub(super) struct Setting {
 /// Settings by rising precedence, read key by key.
 pub(super) struct Settings {
     list: Vec<Setting>,
+    /// Where the file begins each of its pools.
+    pools: Vec<Origin>,
+}
+
+/// What was set for one pool, and for the sections that there are once.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    list: &'a [Setting],
+    pool: usize,
 }
 
 impl Settings {
-    /// `list` is ordered by rising precedence: of several settings of one key the last counts.
-    pub(super) fn new(list: Vec<Setting>) -> Self {
-        Self { list }
+    /// `list` is ordered by rising precedence: of several settings of one key the last counts. `pools` may be empty:
+    /// the first pool can come from elsewhere than the file.
+    pub(super) fn new(list: Vec<Setting>, pools: Vec<Origin>) -> Self {
+        Self { list, pools }
+    }
+
+    fn view(&self) -> View<'_> {
+        self.view_of(0)
+    }
+
+    fn view_of(&self, pool: usize) -> View<'_> {
+        View { list: &self.list, pool }
     }
 
     /// Reports every value that its key does not take, also those that a later source overrides.
@@ -40,39 +61,6 @@ impl Settings {
                 problems.value(&setting.subject, complaint);
             }
         }
-    }
-
-    /// The setting that counts for a key.
-    fn given<F: Form>(&self, key: &Key<F>) -> Option<&Setting> {
-        self.list.iter().rev().find(|setting| setting.entry.path() == key.path())
-    }
-
-    /// The value of a key. A value that `verify` reported stands in with the default.
-    fn get<F: Form>(&self, key: &Key<F>) -> F::Out {
-        let given = self.given(key).and_then(|setting| key.read(&setting.given).ok());
-        given.unwrap_or_else(|| key.default_value())
-    }
-
-    /// False when a value that counts was refused: what stands in for it contradicts nobody.
-    fn all_read(&self, entries: &[&dyn Entry]) -> bool {
-        entries.iter().all(|entry| {
-            let given = self.list.iter().rev().find(|setting| setting.entry.path() == entry.path());
-            given.is_none_or(|setting| entry.verify(&setting.given).is_ok())
-        })
-    }
-
-    /// How a message names the setting that counts for a key.
-    fn subject<F: Form>(&self, key: &Key<F>) -> Subject {
-        let shown = || key.default_toml().unwrap_or_else(|| secret::HIDDEN.to_owned());
-        let default = || Subject { origin: Origin::Default, key: key.path(), shown: shown() };
-        self.given(key).map_or_else(default, |setting| setting.subject.clone())
-    }
-
-    /// Of two settings that contradict each other the one of the higher rank: the one to be blamed, for
-    /// somebody gave it.
-    fn later<A: Form, B: Form>(&self, a: &Key<A>, b: &Key<B>) -> Subject {
-        let (a, b) = (self.subject(a), self.subject(b));
-        if a.origin.rank() > b.origin.rank() { a } else { b }
     }
 
     /// Keys that somebody set although they have no effect yet, and values that are easily misread.
@@ -88,10 +76,11 @@ impl Settings {
         if !later.is_empty() {
             warnings.push(format!("accepted, but without effect in this version: {}", later.join(", ")));
         }
-        if let Some(setting) = self.given(&table::LIMITER_CONNECTIONS)
+        let view = self.view();
+        if let Some(setting) = view.given(&table::LIMITER_CONNECTIONS)
             && matches!(setting.given, Given::Toml(Value::Whole(_)))
         {
-            let time = duration::format(self.get(&table::LIMITER_CONNECTIONS));
+            let time = duration::format(view.get(&table::LIMITER_CONNECTIONS));
             let subject = &setting.subject;
             warnings.push(format!(
                 "{subject}: read as a time of {time}; the number of connections is limited by \
@@ -104,67 +93,63 @@ impl Settings {
     /// The checked configuration. Contradictions become problems; with any problem the result must not be
     /// used.
     pub(super) fn check(&self, problems: &mut Problems) -> Config {
+        let view = self.view();
         let config = Config {
-            server: self.server(),
-            pool: self.pool(problems),
-            limiter: self.limiter(problems),
-            security: self.security(),
-            metrics: self.metrics(),
-            logging: self.logging(problems),
-            performance: self.performance(),
+            server: view.server(),
+            pools: self.pools(problems),
+            failover: view.failover(problems),
+            limiter: view.limiter(problems),
+            security: view.security(),
+            metrics: view.metrics(),
+            logging: view.logging(problems),
+            performance: view.performance(),
         };
-        self.check_ports(&config, problems);
-        self.check_shards(&config, problems);
+        view.check_ports(&config, problems);
+        view.check_shards(&config, problems);
         config
     }
+}
 
-    fn server(&self) -> ServerConfig {
-        ServerConfig {
-            port: port(self.get(&table::SERVER_PORT)),
-            addresses: self.get(&table::SERVER_ADDRESS),
-            max_connections: NonZeroU32::new(self.get(&table::SERVER_MAX_CONNECTIONS)),
-            handshake_timeout: self.get(&table::SERVER_HANDSHAKE_TIMEOUT),
-            drain_timeout: self.get(&table::SERVER_DRAIN_TIMEOUT),
-            cpus: self.get(&table::SERVER_CPUS),
-            steering: self.get(&table::SERVER_STEERING),
-        }
+impl View<'_> {
+    /// The setting that counts for a key.
+    fn given<F: Form>(&self, key: &Key<F>) -> Option<&Setting> {
+        self.named(key.path())
     }
 
-    fn pool(&self, problems: &mut Problems) -> PoolConfig {
-        let endpoint = self.get(&table::POOL_HOST);
-        if endpoint.is_none() && self.given(&table::POOL_HOST).is_none() {
-            let how = "give the pool's address as `host` in the section [pool] of the file, as \
-                       LOKA_POOL_HOST in the environment, or with --pool";
-            problems.push_with(|| Problem::Missing { key: table::POOL_HOST.path(), how });
-        }
-        // Stands in for a host that is missing or wrong, which is a problem already reported.
-        let nowhere = || Endpoint { host: Host::Name(String::new()), port: None };
-        let Endpoint { host, port: host_port } = endpoint.unwrap_or_else(nowhere);
-        PoolConfig {
-            name: self.get(&table::POOL_NAME),
-            host,
-            port: self.pool_port(host_port, problems),
-            username: self.get(&table::POOL_USERNAME),
-            password: self.get(&table::POOL_PASSWORD),
-            separator: self.get(&table::POOL_SEPARATOR),
-            extranonce: self.get(&table::POOL_EXTRANONCE),
-        }
+    fn named(&self, path: &str) -> Option<&Setting> {
+        self.list.iter().rev().find(|setting| setting.pool == self.pool && setting.entry.path() == path)
     }
 
-    /// The port of `pool.port`, unless the host brings one along from a source of the same or a higher rank.
-    fn pool_port(&self, host_port: Option<u16>, problems: &mut Problems) -> u16 {
-        let port = port(self.get(&table::POOL_PORT));
-        let Some(host_port) = host_port else { return port };
-        let Some(port_setting) = self.given(&table::POOL_PORT) else { return host_port };
-        let host_subject = self.subject(&table::POOL_HOST);
-        let (host_rank, port_rank) = (host_subject.origin.rank(), port_setting.subject.origin.rank());
-        if host_rank == port_rank
-            && host_port != port
-            && port_setting.entry.verify(&port_setting.given).is_ok()
-        {
-            problems.value(&port_setting.subject, format!("contradicts the port in {host_subject}"));
-        }
-        if port_rank > host_rank { port } else { host_port }
+    /// The value of a key. A value that `verify` reported stands in with the default.
+    fn get<F: Form>(&self, key: &Key<F>) -> F::Out {
+        let given = self.given(key).and_then(|setting| key.read(&setting.given).ok());
+        given.unwrap_or_else(|| key.default_value())
+    }
+
+    /// False when a value that counts was refused: what stands in for it contradicts nobody.
+    fn all_read(&self, entries: &[&dyn Entry]) -> bool {
+        entries
+            .iter()
+            .all(|entry| self.named(entry.path()).is_none_or(|setting| entry.verify(&setting.given).is_ok()))
+    }
+
+    /// True when somebody gave a value other than the default, and it was read.
+    fn is_changed<F: Form<Out: PartialEq>>(&self, key: &Key<F>) -> bool {
+        self.given(key).is_some() && self.get(key) != key.default_value()
+    }
+
+    /// How a message names the setting that counts for a key.
+    fn subject<F: Form>(&self, key: &Key<F>) -> Subject {
+        let shown = || key.default_toml().unwrap_or_else(|| secret::HIDDEN.to_owned());
+        let default = || Subject { origin: Origin::Default, key: key.path(), shown: shown() };
+        self.given(key).map_or_else(default, |setting| setting.subject.clone())
+    }
+
+    /// Of two settings that contradict each other the one of the higher rank: the one to be blamed, for
+    /// somebody gave it.
+    fn later<A: Form, B: Form>(&self, a: &Key<A>, b: &Key<B>) -> Subject {
+        let (a, b) = (self.subject(a), self.subject(b));
+        if a.origin.rank() > b.origin.rank() { a } else { b }
     }
 
     fn limiter(&self, problems: &mut Problems) -> LimiterConfig {
@@ -230,29 +215,6 @@ impl Settings {
             enable_string_interning: self.get(&table::PERFORMANCE_ENABLE_STRING_INTERNING),
             blocking_threads: NonZeroUsize::new(blocking_threads).unwrap_or(NonZeroUsize::MIN),
             enable_memory_profiling: self.get(&table::PERFORMANCE_ENABLE_MEMORY_PROFILING),
-        }
-    }
-
-    /// Listeners with SO_REUSEPORT would share the port in silence: miners' connections would reach the HTTP
-    /// endpoint.
-    fn check_ports(&self, config: &Config, problems: &mut Problems) {
-        let Some(metrics) = config.metrics.listen() else { return };
-        let keys: [&dyn Entry; 4] = [
-            &table::SERVER_PORT,
-            &table::SERVER_ADDRESS,
-            &table::METRICS_PROMETHEUS_PORT,
-            &table::METRICS_ADDRESS,
-        ];
-        if !self.all_read(&keys) {
-            return;
-        }
-        if let Some(miners) = config
-            .server
-            .listen()
-            .find(|miners| miners.port() == metrics.port() && overlap(miners.ip(), metrics.ip()))
-        {
-            let complaint = format!("miners ({miners}) and metrics ({metrics}) cannot share a port");
-            problems.value(&self.later(&table::SERVER_PORT, &table::METRICS_PROMETHEUS_PORT), complaint);
         }
     }
 

@@ -50,7 +50,7 @@ fn setting(entry: &'static dyn super::key::Entry, name: &str, value: &OsStr) -> 
     let given = value.to_str().map_or(Given::NotText, |text| Given::Plain(text.to_owned()));
     let shown = entry.shown(&given, &format!("\"{}\"", value.to_string_lossy()));
     let origin = Origin::Environment { name: name.to_owned() };
-    Setting { entry, given, subject: Subject { origin, key: entry.path(), shown } }
+    Setting { entry, pool: 0, given, subject: Subject { origin, key: entry.path(), shown } }
 }
 
 fn unknown(name: &str, known: &[String]) -> Option<String> {

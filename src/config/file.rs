@@ -18,6 +18,11 @@ use super::nearest::nearest;
 use super::table;
 use super::value::{Given, Value, shown, shown_path};
 
+/// Most pools of a file.
+const POOLS_MAX: usize = 16;
+/// The one section that may stand several times.
+const POOL: &str = "pool";
+
 /// No configuration is this large; whatever is, is not one.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -79,9 +84,17 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// The settings of a TOML text, in the order of its lines. What is no known key becomes a problem. Text that
-/// is no TOML gives problems only.
-pub(super) fn settings(name: &str, text: &str, problems: &mut Problems) -> Vec<Setting> {
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Its settings, in the order of its lines.
+    pub(super) settings: Vec<Setting>,
+    /// Where each of its pools begins; at most [`POOLS_MAX`].
+    pub(super) pools: Vec<Origin>,
+}
+
+/// The settings of a TOML text. What is no known key becomes a problem. Text that is no TOML gives problems only.
+pub(super) fn settings(name: &str, text: &str, problems: &mut Problems) -> Written {
     let walk = Walk { file: Arc::from(shown_path(name).as_str()), text };
     let document = match DeTable::parse(text) {
         Ok(document) => document,
@@ -91,22 +104,31 @@ pub(super) fn settings(name: &str, text: &str, problems: &mut Problems) -> Vec<S
             let all = text.len() <= RECOVERED_BYTES_MAX;
             let errors = if all { DeTable::parse_recoverable(text).1 } else { vec![first] };
             walk.syntax(errors, problems);
-            return Vec::new();
+            return Written::default();
         }
     };
-    let mut leaves = Vec::new();
+    let mut found = Found::default();
     for (key, value) in document.get_ref() {
-        walk.section(key, value, &mut leaves, problems);
+        walk.section(key, value, &mut found, problems);
     }
-    leaves.sort_by_key(|leaf| leaf.start);
-    leaves.into_iter().filter_map(|leaf| walk.setting(&leaf, problems)).collect()
+    found.leaves.sort_by_key(|leaf| leaf.start);
+    let settings = found.leaves.iter().filter_map(|leaf| walk.setting(leaf, problems)).collect();
+    Written { settings, pools: found.pools }
 }
 
 /// A key with its value, before it is known whether such a key exists.
 struct Leaf<'a> {
     path: String,
+    pool: usize,
     start: usize,
     value: &'a Spanned<DeValue<'a>>,
+}
+
+/// What the walk found.
+#[derive(Default)]
+struct Found<'a> {
+    leaves: Vec<Leaf<'a>>,
+    pools: Vec<Origin>,
 }
 
 struct Walk<'a> {
@@ -139,20 +161,20 @@ impl Walk<'_> {
         &self,
         key: &Spanned<std::borrow::Cow<'_, str>>,
         value: &'v Spanned<DeValue<'v>>,
-        leaves: &mut Vec<Leaf<'v>>,
+        found: &mut Found<'v>,
         problems: &mut Problems,
     ) {
         let (name, start) = (key.get_ref().as_ref(), key.span().start);
-        let known = table::SECTIONS.iter().any(|(section, _)| *section == name);
+        let known = table::is_section(name);
         match value.get_ref() {
-            DeValue::Table(keys) if known => keys_of(name, keys, leaves),
-            DeValue::Array(list) if known => self.list_of_sections(name, start, list, leaves, problems),
-            DeValue::Table(_) => problems.push_with(|| Problem::Unknown {
-                origin: self.origin(start),
-                what: format!("section [{}]", shown(name)),
-                nearest: nearest(name, table::SECTIONS.iter().map(|(section, _)| *section))
-                    .map(|section| format!("[{section}]")),
-            }),
+            DeValue::Table(keys) if known => {
+                if name == POOL {
+                    found.pools.push(self.origin(start));
+                }
+                self.keys(name, 0, keys, &mut found.leaves, problems);
+            }
+            DeValue::Array(list) if name == POOL => self.pools(start, list, found, problems),
+            DeValue::Table(_) => problems.push_with(|| unknown_section(self.origin(start), name)),
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
@@ -160,7 +182,7 @@ impl Walk<'_> {
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
                 if known {
-                    self.not_a_section(name, start, "must be a section", problems);
+                    self.not_a_section(name, start, complaint_about(value), problems);
                 } else {
                     problems.push_with(|| unknown_key(self.origin(start), name));
                 }
@@ -168,41 +190,74 @@ impl Walk<'_> {
         }
     }
 
-    /// `[[pool]]` with one entry is `[pool]`.
-    fn list_of_sections<'v>(
+    /// The keys of a section and of the sections in it, which the table of sections bounds.
+    fn keys<'v>(
         &self,
-        name: &str,
-        start: usize,
-        list: &'v [Spanned<DeValue<'v>>],
+        section: &str,
+        pool: usize,
+        keys: &'v DeTable<'v>,
         leaves: &mut Vec<Leaf<'v>>,
         problems: &mut Problems,
     ) {
-        if name != "pool" {
-            return self.not_a_section(name, start, "there is one such section", problems);
+        for (key, value) in keys {
+            let (path, start) = (format!("{section}.{}", key.get_ref()), key.span().start);
+            let is_section = table::is_section(&path);
+            match value.get_ref() {
+                DeValue::Table(keys) if is_section => self.keys(&path, pool, keys, leaves, problems),
+                DeValue::Table(_) if table::find(&path).is_none() => {
+                    problems.push_with(|| unknown_section(self.origin(start), &path));
+                }
+                DeValue::Table(_)
+                | DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => {
+                    if is_section {
+                        self.not_a_section(&path, start, complaint_about(value), problems);
+                    } else {
+                        leaves.push(Leaf { path, pool, start, value });
+                    }
+                }
+            }
         }
-        let Some((first, others)) = list.split_first() else {
-            return self.not_a_section(name, start, "must be a section", problems);
-        };
-        for entry in list {
+    }
+
+    /// `[[pool]]`, as often as there are pools; with one entry it is `[pool]`.
+    fn pools<'v>(
+        &self,
+        start: usize,
+        list: &'v [Spanned<DeValue<'v>>],
+        found: &mut Found<'v>,
+        problems: &mut Problems,
+    ) {
+        if list.is_empty() {
+            self.not_a_section(POOL, start, "must be a section", problems);
+        }
+        for (index, entry) in list.iter().enumerate() {
+            let origin = self.origin(entry.span().start);
+            if index == POOLS_MAX {
+                return problems.push_with(|| Problem::Section {
+                    origin,
+                    section: "[[pool]]".to_owned(),
+                    complaint: format!("there may be at most {POOLS_MAX} pools"),
+                });
+            }
             match entry.get_ref() {
-                DeValue::Table(keys) if entry.span() == first.span() => keys_of(name, keys, leaves),
-                DeValue::Table(_) => {}
+                DeValue::Table(keys) => {
+                    found.pools.push(origin);
+                    self.keys(POOL, index, keys, &mut found.leaves, problems);
+                }
                 DeValue::String(_)
                 | DeValue::Integer(_)
                 | DeValue::Float(_)
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_) => {
-                    return self.not_a_section(name, start, "must be a section", problems);
+                    return self.not_a_section(POOL, start, "must be a section", problems);
                 }
             }
-        }
-        if let Some(second) = others.first() {
-            problems.push_with(|| Problem::Section {
-                origin: self.origin(second.span().start),
-                section: "[[pool]]".to_owned(),
-                complaint: "several pools are not supported by this version yet; keep one".to_owned(),
-            });
         }
     }
 
@@ -232,7 +287,7 @@ impl Walk<'_> {
         };
         let shown = entry.shown(&given, written);
         let subject = Subject { origin: self.origin(leaf.start), key: entry.path(), shown };
-        Some(Setting { entry, given, subject })
+        Some(Setting { entry, pool: leaf.pool, given, subject })
     }
 
     fn written(&self, span: Range<usize>) -> &str {
@@ -252,12 +307,15 @@ impl Walk<'_> {
     }
 }
 
-fn keys_of<'v>(section: &str, keys: &'v DeTable<'v>, leaves: &mut Vec<Leaf<'v>>) {
-    leaves.extend(keys.iter().map(|(key, value)| Leaf {
-        path: format!("{section}.{}", key.get_ref()),
-        start: key.span().start,
-        value,
-    }));
+/// What is wrong with a section that is no table.
+fn complaint_about(value: &Spanned<DeValue<'_>>) -> &'static str {
+    if value.get_ref().is_array() { "there is one such section" } else { "must be a section" }
+}
+
+fn unknown_section(origin: Origin, path: &str) -> Problem {
+    let known = table::SECTIONS.iter().map(|(section, _)| *section);
+    let nearest = nearest(path, known).map(|section| format!("[{section}]"));
+    Problem::Unknown { origin, what: format!("section [{}]", shown(path)), nearest }
 }
 
 /// The value is not repeated: it may be a secret under a mistyped name.

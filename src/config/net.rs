@@ -1,22 +1,31 @@
 //! Addresses: where to listen, and which pool to dial. Names are not resolved here.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::key::{Form, must_be};
 use super::value::Given;
 
-const LISTEN_MAX: usize = 16;
 /// The longest name that DNS can hold.
 const NAME_BYTES_MAX: usize = 253;
 
-/// The machine a pool runs on.
+/// The machine a pool or a proxy runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// An address, dialled as it is.
     Ip(IpAddr),
     /// A name, resolved by the control plane; lower case, without the final dot.
     Name(String),
+}
+
+impl Host {
+    /// `host:port`, an IPv6 address in brackets.
+    pub fn with_port(&self, port: u16) -> String {
+        match self {
+            Self::Ip(ip) => SocketAddr::new(*ip, port).to_string(),
+            Self::Name(name) => format!("{name}:{port}"),
+        }
+    }
 }
 
 impl fmt::Display for Host {
@@ -33,9 +42,11 @@ impl fmt::Display for Host {
 pub(super) struct Endpoint {
     pub(super) host: Host,
     pub(super) port: Option<u16>,
+    /// Whether the scheme before it asks for TLS.
+    pub(super) tls: bool,
 }
 
-/// `pool.host`: a name or address, optionally `stratum+tcp://` before and `:port` behind it.
+/// `pool.host`: a name or address, optionally `stratum+tcp://` or `stratum+ssl://` before and `:port` behind it.
 pub(super) struct PoolHost;
 
 impl Form for PoolHost {
@@ -45,23 +56,22 @@ impl Form for PoolHost {
     fn read(&self, given: &Given) -> Result<Option<Endpoint>, String> {
         let text = given.text().ok_or_else(|| must_be(self))?.trim();
         let (scheme, rest) = text.split_once("://").unwrap_or(("stratum+tcp", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "stratum+tcp" | "tcp" => {}
-            "stratum+ssl" | "stratum+tls" | "ssl" | "tls" => {
-                return Err("TLS to pools comes in a later version; use stratum+tcp".to_owned());
-            }
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "stratum+tcp" | "tcp" => false,
+            "stratum+ssl" | "stratum+tls" | "ssl" | "tls" => true,
             _ => return Err(must_be(self)),
-        }
+        };
         if rest.contains('@') {
             return Err("must not contain a user name; that goes into pool.username".to_owned());
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        endpoint(rest).map(Some).ok_or_else(|| must_be(self))
+        let (host, port) = host_and_port(rest).ok_or_else(|| must_be(self))?;
+        Ok(Some(Endpoint { host, port, tls }))
     }
 
     fn allowed(&self) -> String {
         "a host name or IP address, optionally with a port, such as \"pool.example.com:3333\" or \
-         \"[2001:db8::7]:3333\""
+         \"[2001:db8::7]:3333\", or with TLS \"stratum+ssl://pool.example.com:443\""
             .to_owned()
     }
 
@@ -80,15 +90,15 @@ impl Form for PoolHost {
 }
 
 /// Reads `host`, `host:port`, `::1`, `[::1]:port`.
-fn endpoint(text: &str) -> Option<Endpoint> {
+pub(super) fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
-        return Some(Endpoint { host: Host::Ip(ip.into()), port: None });
+        return Some((Host::Ip(ip.into()), None));
     }
     if let Some(rest) = text.strip_prefix('[') {
         let (ip, rest) = rest.split_once(']')?;
         let host = Host::Ip(ip.parse::<Ipv6Addr>().ok()?.into());
         let port = if rest.is_empty() { None } else { Some(port(rest.strip_prefix(':')?)?) };
-        return Some(Endpoint { host, port });
+        return Some((host, port));
     }
     let (name, port) = match text.split_once(':') {
         Some((name, digits)) => (name, Some(port(digits)?)),
@@ -98,7 +108,7 @@ fn endpoint(text: &str) -> Option<Endpoint> {
         Ok(ip) => Host::Ip(ip),
         Err(_) => Host::Name(host_name(name)?),
     };
-    Some(Endpoint { host, port })
+    Some((host, port))
 }
 
 /// A port other than 0, digits only.
@@ -108,7 +118,7 @@ pub(super) fn port(text: &str) -> Option<u16> {
 }
 
 /// Letters, digits, `-` and `_` in labels of 1 to 63; a name of digits and dots only is a mistyped address.
-fn host_name(text: &str) -> Option<String> {
+pub(super) fn host_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
@@ -120,40 +130,6 @@ fn host_name(text: &str) -> Option<String> {
     let is_number = last_label.bytes().all(|byte| byte.is_ascii_digit());
     let good = name.len() <= NAME_BYTES_MAX && name.split('.').all(label_is_good) && !is_number;
     good.then(|| name.to_ascii_lowercase())
-}
-
-/// A list of addresses to listen on: at least one, none twice.
-pub(super) struct Addresses;
-
-impl Form for Addresses {
-    type Out = Vec<IpAddr>;
-    type Default = &'static [IpAddr];
-
-    fn read(&self, given: &Given) -> Result<Vec<IpAddr>, String> {
-        let texts = given.texts().filter(|texts| (1..=LISTEN_MAX).contains(&texts.len()));
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for text in texts.ok_or_else(|| must_be(self))? {
-            let address = ip(&text).ok_or_else(|| must_be(self))?;
-            if addresses.contains(&address) {
-                return Err(format!("names {address} twice"));
-            }
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
-
-    fn allowed(&self) -> String {
-        format!("an IP address or a list of 1 to {LISTEN_MAX} IP addresses, such as [\"0.0.0.0\", \"::\"]")
-    }
-
-    fn default_value(&self, default: &Self::Default) -> Vec<IpAddr> {
-        default.to_vec()
-    }
-
-    fn default_toml(&self, default: &Self::Default) -> Option<String> {
-        let texts: Vec<String> = default.iter().map(|ip| format!("\"{ip}\"")).collect();
-        Some(format!("[{}]", texts.join(", ")))
-    }
 }
 
 /// One address to listen on.
@@ -203,7 +179,9 @@ mod tests {
 
     fn host(text: &str) -> Option<String> {
         let read = PoolHost.read(&Given::Plain(text.to_owned())).ok().flatten();
-        read.map(|endpoint| format!("{} {:?}", endpoint.host, endpoint.port))
+        read.map(|endpoint| {
+            format!("{} {:?}{}", endpoint.host, endpoint.port, if endpoint.tls { " TLS" } else { "" })
+        })
     }
 
     #[test]
@@ -217,6 +195,10 @@ mod tests {
             ("[::1]", "::1 None"),
             ("[2001:db8::7]:25", "2001:db8::7 Some(25)"),
             ("localhost", "localhost None"),
+            ("stratum+ssl://Pool.example:443", "pool.example Some(443) TLS"),
+            ("STRATUM+TLS://[::1]:1", "::1 Some(1) TLS"),
+            ("ssl://pool", "pool None TLS"),
+            ("tls://pool/", "pool None TLS"),
         ] {
             assert_eq!(host(text).as_deref(), Some(expected), "{text}");
         }

@@ -59,7 +59,7 @@ fn setting(entry: &'static dyn Entry, flag: &str, written: &str, value: &str) ->
     let given = Given::Plain(value.to_owned());
     let shown = entry.shown(&given, written);
     let origin = Origin::Flag { flag: flag.to_owned() };
-    Setting { entry, given, subject: Subject { origin, key: entry.path(), shown } }
+    Setting { entry, pool: 0, given, subject: Subject { origin, key: entry.path(), shown } }
 }
 
 /// A value of `--set` is shown behind its key, which is no secret even when the value is one.

@@ -16,23 +16,35 @@ const HEADER: &str = "\
 # Written by `loka-stratum config reference`.
 ";
 
+/// What a second pool looks like; in comments, since the reference is the defaults.
+const SECOND_POOL: &str = "
+# A second pool, for the time when the first has failed. It takes the same keys.
+# [[pool]]
+# host = \"stratum+ssl://backup.example.com:443\"
+# username = \"your_account\"
+";
+
 /// The text of `config/reference.toml`.
 pub fn reference() -> String {
     let mut text = HEADER.to_owned();
     for (section, doc) in table::SECTIONS {
         text.push('\n');
         comment(&mut text, doc);
-        text.push_str(&format!("[{section}]\n"));
-        for entry in table::entries().iter().filter(|entry| entry.path().starts_with(&format!("{section}.")))
-        {
-            key(&mut text, section, *entry);
+        let is_pool = *section == "pool";
+        text.push_str(&if is_pool { format!("[[{section}]]\n") } else { format!("[{section}]\n") });
+        for entry in table::entries() {
+            if let Some((_, name)) = entry.path().rsplit_once('.').filter(|(of, _)| of == section) {
+                key(&mut text, name, *entry);
+            }
+        }
+        if is_pool {
+            text.push_str(SECOND_POOL);
         }
     }
     text
 }
 
-fn key(text: &mut String, section: &str, entry: &dyn Entry) {
-    let name = entry.path().trim_start_matches(section).trim_start_matches('.');
+fn key(text: &mut String, name: &str, entry: &dyn Entry) {
     text.push('\n');
     let later = if entry.is_later() { " (takes effect in a later version)" } else { "" };
     comment(text, &format!("{}{later}", entry.doc()));

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cpus::CpuList;
-use super::net::Host;
-use super::secret::Secret;
 use loka_runtime::Steering;
+
+mod failover;
+mod pool;
+
+pub use failover::FailoverConfig;
+pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
 
 /// `[server]`: where miners connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,31 +40,23 @@ impl ServerConfig {
     }
 }
 
-/// `[pool]`: where the miners' work comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolConfig {
-    /// Name in logs and metrics, 1 to 64 bytes.
-    pub name: String,
-    /// The machine; a name is not yet resolved.
-    pub host: Host,
-    /// TCP port, never 0.
-    pub port: u16,
-    /// Account that takes the place of the miners' own; empty: their names are passed on.
-    pub username: String,
-    /// Password sent in place of the miners' own; empty: theirs are passed on.
-    pub password: Secret,
-    /// What may stand between account and worker; may be empty, its texts are not.
-    pub separator: Vec<String>,
-    /// Subscribe to extranonce changes.
-    pub extranonce: bool,
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2 and newer.
+    V1_2,
+    /// TLS 1.3 and newer.
+    V1_3,
 }
 
-impl PoolConfig {
-    /// `host:port`, an IPv6 address in brackets.
-    pub fn endpoint(&self) -> String {
-        match &self.host {
-            Host::Ip(ip) => SocketAddr::new(*ip, self.port).to_string(),
-            Host::Name(name) => format!("{name}:{}", self.port),
+impl TlsVersion {
+    pub(super) const NAMES: &'static [(&'static str, Self)] = &[("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+
+    /// The number as people write it: `1.2`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
         }
     }
 }

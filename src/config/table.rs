@@ -1,15 +1,21 @@
 //! The table of all keys: the only place where a key's name, type, default, range and meaning are written
-//! down.
+//! down. The longest sections have a file each.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::cpus::Cpus;
-use super::form::{Choice, Hidden, Switch, Text, Time, Whole, Words};
+use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
-use super::net::{Address, Addresses, PoolHost};
+use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
-use loka_runtime::Steering;
+
+mod failover;
+mod pool;
+mod server;
+
+pub(super) use failover::*;
+pub(super) use pool::*;
+pub(super) use server::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -21,7 +27,13 @@ const fn days(count: u64) -> Duration {
 /// Sections in the order of the reference, each with what it is about.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("server", "Where miners connect."),
-    ("pool", "The pool that miners are connected to. [[pool]] with one entry means the same."),
+    (
+        "pool",
+        "A pool that miners are connected to. Several pools, at most 16, are several sections [[pool]], in the order in \
+         which they are preferred; [pool] means the same as one [[pool]]. Environment and command line set the keys of \
+         the first pool.",
+    ),
+    ("failover", "When a pool has failed, and what then happens to its miners."),
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
@@ -31,106 +43,6 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("performance", "Sizes and threads. The defaults suit a host that does nothing else."),
 ];
-
-pub(super) static SERVER_PORT: Key<Whole> =
-    Key::new("server.port", Whole { min: 1, max: 65_535 }, 3333, "TCP port that miners connect to.")
-        .flag("--listen");
-
-pub(super) static SERVER_ADDRESS: Key<Addresses> = Key::new(
-    "server.address",
-    Addresses,
-    &[IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
-    "IP addresses to listen on. \"0.0.0.0\" means every IPv4 address of the host, \"::\" every IPv6 address.",
-)
-.flag("--listen");
-
-pub(super) static SERVER_MAX_CONNECTIONS: Key<Whole> = Key::new(
-    "server.max_connections",
-    Whole { min: 0, max: 10_000_000 },
-    0,
-    "Most miners connected at one time; more are refused. It is shared out over the shards, each of which \
-     takes up to an eighth more than its part, since the kernel does not spread miners evenly. 0 means as \
-     many as the limit of open files allows (a miner needs two), at most 30000 on a shard.",
-);
-
-pub(super) static SERVER_DRAIN_TIMEOUT: Key<Time> = Key::new(
-    "server.drain_timeout",
-    Time { min: Duration::ZERO, max: HOUR },
-    Duration::from_secs(30),
-    "How long a stopping proxy waits for the pool's answers to shares in flight before it closes every \
-     connection.",
-);
-
-pub(super) static SERVER_HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
-    "server.handshake_timeout",
-    Time { min: SECOND, max: Duration::from_secs(600) },
-    Duration::from_secs(15),
-    "How long a new connection may take until it has sent subscribe and authorize; then it is closed.",
-);
-
-pub(super) static SERVER_CPUS: Key<Cpus> = Key::new(
-    "server.cpus",
-    Cpus,
-    (),
-    "CPUs the shards are pinned to, one shard each. Empty means all CPUs the process may run on (taskset, \
-     cgroup).",
-)
-.flag("--cpus");
-
-pub(super) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
-    "server.steering",
-    Choice { listed: &[("hash", Steering::Hash), ("cpu", Steering::Cpu)], accepted: &[] },
-    Steering::Hash,
-    "Which shard gets a new connection: by the kernel's hash, which spreads many miners evenly, or the shard of the CPU \
-     that received it, for hosts whose network card has a queue for each of those CPUs. Each shard still takes no \
-     more than its part of max_connections.",
-);
-
-pub(super) static POOL_NAME: Key<Text> =
-    Key::new("pool.name", Text { min: 1, max: 64 }, "pool", "Name of the pool in logs.");
-
-pub(super) static POOL_HOST: Key<PoolHost> = Key::new(
-    "pool.host",
-    PoolHost,
-    (),
-    "Host name or IP address of the pool, optionally with stratum+tcp:// before it and a port behind it; \
-     that port then takes the place of `port`. There is no default: the pool must be named here, by the \
-     environment or by --pool.",
-)
-.flag("--pool");
-
-pub(super) static POOL_PORT: Key<Whole> =
-    Key::new("pool.port", Whole { min: 1, max: 65_535 }, 3333, "TCP port of the pool.").flag("--pool");
-
-pub(super) static POOL_USERNAME: Key<Text> = Key::new(
-    "pool.username",
-    Text { min: 0, max: 128 },
-    "",
-    "Account at the pool that takes the place of the account in each miner's user name; the worker part \
-     behind the separator is kept byte for byte. Empty means that miners' names are passed on unchanged.",
-);
-
-pub(super) static POOL_PASSWORD: Key<Hidden> = Key::new(
-    "pool.password",
-    Hidden(Text { min: 0, max: 128 }),
-    "",
-    "Password sent to the pool in place of the miners' own. Empty means that each miner's password is \
-     passed on. Never printed or logged.",
-);
-
-pub(super) static POOL_SEPARATOR: Key<Words> = Key::new(
-    "pool.separator",
-    Words { count_max: 8, bytes_max: 8 },
-    &[".", "_"],
-    "What separates account and worker in a miner's user name.",
-);
-
-pub(super) static POOL_EXTRANONCE: Key<Switch> = Key::new(
-    "pool.extranonce",
-    Switch,
-    false,
-    "Subscribe to extranonce changes at the pool, and relay them to the miners that asked for them.",
-);
 
 pub(super) static LIMITER_CONNECTIONS: Key<Time> = Key::new(
     "limiter.connections",
@@ -327,6 +239,27 @@ static ENTRIES: &[&dyn Entry] = &[
     &POOL_PASSWORD,
     &POOL_SEPARATOR,
     &POOL_EXTRANONCE,
+    &POOL_PRIORITY,
+    &POOL_WEIGHT,
+    &POOL_TLS_CA_FILE,
+    &POOL_TLS_SERVER_NAME,
+    &POOL_TLS_PINS,
+    &POOL_TLS_MIN_VERSION,
+    &POOL_PROXY,
+    &POOL_RECONNECT_DOMAINS,
+    &FAILOVER_HOLD_MINERS,
+    &FAILOVER_HANDSHAKE_TIMEOUT,
+    &FAILOVER_NOTIFY_SILENCE,
+    &FAILOVER_BEHIND_FOR,
+    &FAILOVER_FAILURES,
+    &FAILOVER_BACKOFF_MIN,
+    &FAILOVER_BACKOFF_MAX,
+    &FAILOVER_STABLE_FOR,
+    &FAILOVER_CONNECTS_PER_SECOND,
+    &FAILOVER_REJECT_PERCENT,
+    &FAILOVER_RESPONSE_P95,
+    &FAILOVER_WINDOW,
+    &FAILOVER_DNS_SERVERS,
     &LIMITER_CONNECTIONS,
     &LIMITER_JOBS,
     &LIMITER_SUBMISSIONS,
@@ -351,6 +284,11 @@ static ENTRIES: &[&dyn Entry] = &[
     &PERFORMANCE_BLOCKING_THREADS,
     &PERFORMANCE_ENABLE_MEMORY_PROFILING,
 ];
+
+/// True for the path of a section, such as `server` or `server.tls`.
+pub(super) fn is_section(path: &str) -> bool {
+    SECTIONS.iter().any(|(section, _)| *section == path)
+}
 
 /// Every key, section by section.
 pub(super) fn entries() -> &'static [&'static dyn Entry] {

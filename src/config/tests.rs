@@ -10,7 +10,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pools;
+
 const POOL: &str = "[pool]\nhost = \"pool.example.com\"\n";
+const TLS_POOL: &str = "[pool]\nhost = \"stratum+ssl://pool.example.com\"\n";
 
 fn env(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
@@ -72,6 +75,27 @@ const OTHER: &[(&str, &str)] = &[
     ("pool.password", "\"x\""),
     ("pool.separator", "\"-\""),
     ("pool.extranonce", "true"),
+    ("pool.priority", "5"),
+    ("pool.weight", "3"),
+    ("pool.tls_ca_file", "\"/etc/ca.pem\""),
+    ("pool.tls_server_name", "\"pool.example\""),
+    ("pool.tls_pins", "[\"sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"]"),
+    ("pool.tls_min_version", "\"1.3\""),
+    ("pool.proxy", "\"socks5://farm:hunter2@proxy.example:1080\""),
+    ("pool.reconnect_domains", "[\"example.com\", \"pool.example\"]"),
+    ("failover.hold_miners", "\"0s\""),
+    ("failover.handshake_timeout", "\"5s\""),
+    ("failover.notify_silence", "\"10m\""),
+    ("failover.behind_for", "\"1m\""),
+    ("failover.failures", "5"),
+    ("failover.backoff_min", "\"500ms\""),
+    ("failover.backoff_max", "\"5m\""),
+    ("failover.stable_for", "\"0s\""),
+    ("failover.connects_per_second", "0"),
+    ("failover.reject_percent", "25"),
+    ("failover.response_p95", "\"750ms\""),
+    ("failover.window", "\"5m\""),
+    ("failover.dns_servers", "[\"192.0.2.53\", \"2001:db8::53\"]"),
     ("limiter.connections", "\"1h\""),
     ("limiter.jobs", "\"15m\""),
     ("limiter.submissions", "\"7d\""),
@@ -107,9 +131,10 @@ fn every_key_reaches_the_configuration_from_the_file_and_from_the_environment() 
             "logging.log_file" => (format!("logging.enable_file_logging = true\n{POOL}"), "\"/tmp/a\""),
             "logging.enable_file_logging" => (format!("logging.log_file = \"/tmp/a\"\n{POOL}"), "false"),
             "pool.host" => (String::new(), "\"pool.example.com\""),
+            path if path.starts_with("pool.tls_") => (TLS_POOL.to_owned(), ""),
             _ => (POOL.to_owned(), ""),
         };
-        let (section, key) = path.split_once('.').unwrap();
+        let (section, key) = path.rsplit_once('.').unwrap();
         let file = |value: &str| match (value, section) {
             ("", _) => base.clone(),
             (_, "pool") => format!("{base}{}{key} = {value}\n", if key == "host" { "[pool]\n" } else { "" }),
@@ -140,7 +165,7 @@ fn each_source_overrides_the_one_before() {
         ..Overrides::default()
     };
     let view = |config: &Config| {
-        format!("{} {} {:?}", config.server.port, config.pool.endpoint(), config.logging.level)
+        format!("{} {} {:?}", config.server.port, config.first_pool().endpoint(), config.logging.level)
     };
     assert_eq!(view(&loaded(toml, &[]).config), "1111 file.example:4444 Warn");
     assert_eq!(view(&loaded(toml, &variables).config), "2222 env.example:4444 Error");
@@ -148,17 +173,18 @@ fn each_source_overrides_the_one_before() {
     assert_eq!(view(&config), "5555 flag.example:4444 Trace");
     assert_eq!(config.server.listen().collect::<Vec<_>>(), ["[::1]:5555".parse().unwrap()]);
     assert_eq!(config.performance.worker_threads.map(|shards| shards.get()), Some(3));
+    assert_eq!(config.first_pool().name, "set");
     assert_eq!(config.server.cpus.unwrap().to_string(), "0-2");
-    assert_eq!(config.pool.name, "set");
     // Nothing but the environment.
     let loaded =
         load(&Sources { search: Vec::new(), ..Sources::new(Overrides::default(), env(&variables)) }).unwrap();
-    assert_eq!((loaded.config.pool.endpoint().as_str(), loaded.file), ("env.example:3333", None));
+    assert_eq!((loaded.config.first_pool().endpoint().as_str(), loaded.file), ("env.example:3333", None));
 }
 
 #[test]
 fn the_port_behind_a_pool_host_counts_as_given_with_it() {
-    let endpoint = |toml: &str, variables: &[(&str, &str)]| loaded(toml, variables).config.pool.endpoint();
+    let endpoint =
+        |toml: &str, variables: &[(&str, &str)]| loaded(toml, variables).config.first_pool().endpoint();
     let file = "[pool]\nhost = \"stratum+tcp://a.example:1\"\n";
     assert_eq!(endpoint(file, &[]), "a.example:1");
     assert_eq!(endpoint(&format!("{file}port = 1"), &[]), "a.example:1");
@@ -297,7 +323,7 @@ fn several_syntax_errors_are_reported_and_hide_what_they_make_uncertain() {
 #[test]
 fn the_largest_files_of_nonsense_are_answered() {
     for (piece, problems) in
-        [("a=1\n", 1), ("=\n", 1), ("[[pool]]\n", 2), ("[", 1), ("x", 1), ("a.", 1), ("\r", 1)]
+        [("a=1\n", 1), ("=\n", 1), ("[[pool]]\n", 17), ("[", 1), ("x", 1), ("a.", 1), ("\r", 1)]
     {
         let error = from(&piece.repeat(1024 * 1024 / piece.len()), &[], &Overrides::default()).unwrap_err();
         assert_eq!((error.problems.len(), error.more), (problems, 0), "{piece:?}");
@@ -328,7 +354,7 @@ fn warnings_name_what_has_no_effect() {
 fn secrets_are_never_shown() {
     let toml = format!("{POOL}password = \"hunter2\"\n");
     let config = loaded(&toml, &[]).config;
-    assert_eq!(config.pool.password.reveal(), "hunter2");
+    assert_eq!(config.first_pool().password.reveal(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
     let overrides = Overrides { pool: Some("farm:hunter2@pool".to_owned()), ..Overrides::default() };
     for toml in [
@@ -347,7 +373,10 @@ fn a_program_can_make_its_configuration_without_a_file() {
     for pool in ["127.0.0.1:4000", "[::1]:4000", "[fe80::1%3]:4000", "127.0.0.1:0"] {
         let pool: SocketAddr = pool.parse().unwrap();
         let config = Config::for_pool(pool);
-        assert_eq!((config.pool.host.clone(), config.pool.port), (Host::Ip(pool.ip()), pool.port()));
+        assert_eq!(
+            (config.first_pool().host.clone(), config.first_pool().port),
+            (Host::Ip(pool.ip()), pool.port())
+        );
         assert_eq!((config.server.port, config.limiter.connections), (3333, Duration::from_secs(600)));
     }
 }
@@ -459,7 +488,7 @@ proptest! {
     #[test]
     fn a_mistyped_key_is_recognised(index in 0..OTHER.len(), at in 0..40_usize, letter in "[a-z]") {
         let path = OTHER[index].0;
-        let (section, key) = path.split_once('.').unwrap();
+        let (section, key) = path.rsplit_once('.').unwrap();
         let mut typed = key.to_owned();
         typed.insert_str(at.min(key.len()), &letter);
         let known = table::entries().iter().map(|entry| entry.path());

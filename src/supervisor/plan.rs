@@ -48,7 +48,7 @@ pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, ho
 }
 
 fn policy(config: &Config) -> Policy {
-    let pool = &config.pool;
+    let pool = config.first_pool();
     Policy {
         user: UserRule::new(&pool.username, pool.password.reveal(), &pool.separator),
         extranonce: pool.extranonce,

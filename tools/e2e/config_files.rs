@@ -44,7 +44,7 @@ fn file_name(path: &Path) -> String {
 #[test]
 fn the_examples_load() {
     let endpoint = |name: &str| {
-        load(folder().join(name)).unwrap_or_else(|error| panic!("{error}")).config.pool.endpoint()
+        load(folder().join(name)).unwrap_or_else(|error| panic!("{error}")).config.first_pool().endpoint()
     };
     assert_eq!(endpoint("basic.toml"), "pool.example.com:3333");
     assert_eq!(endpoint("full.toml"), "pool.example.com:4444");
