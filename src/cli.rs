@@ -44,7 +44,7 @@ struct Options {
     /// Where miners connect: an address, a port, or both
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// The pool: host or host:port
+    /// The pool, or the first of several: host or host:port, for TLS stratum+ssl://host:port
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pool: Option<String>,
     /// Number of shards; 0 for one per allowed CPU

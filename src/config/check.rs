@@ -87,6 +87,11 @@ impl Settings {
                  server.max_connections"
             ));
         }
+        let trusted = view.get(&table::SERVER_PROXY_PROTOCOL_FROM);
+        if let Some(network) = trusted.into_iter().find(|network| network.prefix_len() == 0) {
+            let subject = view.subject(&table::SERVER_PROXY_PROTOCOL_FROM);
+            warnings.push(format!("{subject}: with {network} anybody can claim any address"));
+        }
         warnings
     }
 
@@ -95,7 +100,7 @@ impl Settings {
     pub(super) fn check(&self, problems: &mut Problems) -> Config {
         let view = self.view();
         let config = Config {
-            server: view.server(),
+            server: view.server(problems),
             pools: self.pools(problems),
             failover: view.failover(problems),
             limiter: view.limiter(problems),

@@ -312,8 +312,11 @@ fn complaint_about(value: &Spanned<DeValue<'_>>) -> &'static str {
     if value.get_ref().is_array() { "there is one such section" } else { "must be a section" }
 }
 
+/// A section in a section is compared with those beside it only: what is right elsewhere would mislead.
 fn unknown_section(origin: Origin, path: &str) -> Problem {
+    let beside = path.rsplit_once('.').map_or("", |(parent, _)| parent);
     let known = table::SECTIONS.iter().map(|(section, _)| *section);
+    let known = known.filter(|section| section.starts_with(beside));
     let nearest = nearest(path, known).map(|section| format!("[{section}]"));
     Problem::Unknown { origin, what: format!("section [{}]", shown(path)), nearest }
 }

@@ -22,11 +22,11 @@ pub struct Overrides {
     pub cpus: Option<String>,
     /// `--listen ADDRESS:PORT`, an address or a port: `server.address` and `server.port`.
     pub listen: Option<String>,
-    /// `--pool HOST:PORT` or a host: `pool.host` and `pool.port`.
+    /// `--pool HOST:PORT` or a host, with or without a scheme: `pool.host` and `pool.port` of the first pool.
     pub pool: Option<String>,
     /// `--log-level LEVEL`: `logging.level`.
     pub log_level: Option<String>,
-    /// `--set KEY=VALUE` for any key: path and value, the last one of a key counts.
+    /// `--set KEY=VALUE` for any key: path and value, the last one of a key counts; `pool.` means the first pool.
     pub set: Vec<(String, String)>,
 }
 

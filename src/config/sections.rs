@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cpus::CpuList;
+use ipnet::IpNet;
 use loka_runtime::Steering;
 
 mod failover;
@@ -31,13 +32,41 @@ pub struct ServerConfig {
     pub cpus: Option<CpuList>,
     /// How new connections are spread over the shards.
     pub steering: Steering,
+    /// Connections from these networks must begin with a PROXY header, others must not; at most 64, none twice.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// TLS to miners; `None`: they are spoken to without.
+    pub tls: Option<ServerTls>,
 }
 
 impl ServerConfig {
     /// Every address with the port, in the order given.
     pub fn listen(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.addresses.iter().map(|address| SocketAddr::new(*address, self.port))
+        self.at(self.port)
     }
+
+    /// Every address with the port that TLS has of its own; nothing where it has none.
+    pub fn listen_tls(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.tls.as_ref().and_then(|tls| tls.port).into_iter().flat_map(|port| self.at(port))
+    }
+
+    fn at(&self, port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses.iter().map(move |address| SocketAddr::new(*address, port))
+    }
+}
+
+/// `[server.tls]`: TLS to miners, on a port of its own, on the port that all miners use, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM file of the certificate and those that vouch for it.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// TCP port for TLS alone, never 0; `None` only with `same_port`.
+    pub port: Option<u16>,
+    /// Whether miners may speak TLS on `server.port` too.
+    pub same_port: bool,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
 }
 
 /// The oldest version of TLS that is spoken.
@@ -187,11 +216,11 @@ pub struct PerformanceConfig {
     pub buffer_pool_size: usize,
     /// Whether a shard waits for its sockets itself between two ticks.
     pub enable_lingering: bool,
-    /// Takes effect in a later version.
+    /// Connections to the preferred pool that are opened ahead of need, over all shards.
     pub connection_pool_size: usize,
-    /// Takes effect in a later version.
+    /// Whether a shard keeps the newest jobs once.
     pub enable_string_interning: bool,
-    /// Takes effect in a later version.
+    /// Threads for blocking work outside the shards.
     pub blocking_threads: NonZeroUsize,
     /// Takes effect in a later version.
     pub enable_memory_profiling: bool,

@@ -27,6 +27,7 @@ const fn days(count: u64) -> Duration {
 /// Sections in the order of the reference, each with what it is about.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("server", "Where miners connect."),
+    ("server.tls", "TLS to miners: at a port of its own, at the port that all miners use, or both."),
     (
         "pool",
         "A pool that miners are connected to. Several pools, at most 16, are several sections [[pool]], in the order in \
@@ -164,9 +165,8 @@ pub(super) static PERFORMANCE_CONNECTION_POOL_SIZE: Key<Whole> = Key::new(
     "performance.connection_pool_size",
     Whole { min: 0, max: 100_000 },
     0,
-    "Connections to the pool that are opened ahead of need, shared out over the shards.",
-)
-.later();
+    "Connections to the preferred pool that are opened ahead of need, with TCP and TLS done, shared out over the shards.",
+);
 
 pub(super) static PERFORMANCE_CONNECTION_TIMEOUT: Key<Time> = Key::new(
     "performance.connection_timeout",
@@ -210,9 +210,8 @@ pub(super) static PERFORMANCE_BLOCKING_THREADS: Key<Whole> = Key::new(
     "performance.blocking_threads",
     Whole { min: 1, max: 512 },
     2,
-    "Threads for blocking work outside the shards, such as name resolution.",
-)
-.later();
+    "Threads for blocking work outside the shards, such as reading certificates and asking the host's resolver.",
+);
 
 pub(super) static PERFORMANCE_ENABLE_MEMORY_PROFILING: Key<Switch> = Key::new(
     "performance.enable_memory_profiling",
@@ -232,6 +231,12 @@ static ENTRIES: &[&dyn Entry] = &[
     &SERVER_DRAIN_TIMEOUT,
     &SERVER_CPUS,
     &SERVER_STEERING,
+    &SERVER_PROXY_PROTOCOL_FROM,
+    &SERVER_TLS_CERT_FILE,
+    &SERVER_TLS_KEY_FILE,
+    &SERVER_TLS_PORT,
+    &SERVER_TLS_SAME_PORT,
+    &SERVER_TLS_MIN_VERSION,
     &POOL_NAME,
     &POOL_HOST,
     &POOL_PORT,

@@ -10,10 +10,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod listeners;
 mod pools;
 
 const POOL: &str = "[pool]\nhost = \"pool.example.com\"\n";
 const TLS_POOL: &str = "[pool]\nhost = \"stratum+ssl://pool.example.com\"\n";
+
+/// A configuration with these keys of `[server.tls]`.
+fn server_tls(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("server.tls.{key}\n")).chain([POOL.to_owned()]).collect()
+}
 
 fn env(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
@@ -68,6 +74,12 @@ const OTHER: &[(&str, &str)] = &[
     ("server.drain_timeout", "\"0s\""),
     ("server.cpus", "\"0-3\""),
     ("server.steering", "\"cpu\""),
+    ("server.proxy_protocol_from", "[\"10.0.0.0/8\", \"2001:db8::7\"]"),
+    ("server.tls.cert_file", "\"/etc/cert.pem\""),
+    ("server.tls.key_file", "\"/etc/key.pem\""),
+    ("server.tls.port", "3443"),
+    ("server.tls.same_port", "true"),
+    ("server.tls.min_version", "\"1.3\""),
     ("pool.name", "\"p\""),
     ("pool.host", "\"other.example.com\""),
     ("pool.port", "4444"),
@@ -131,6 +143,14 @@ fn every_key_reaches_the_configuration_from_the_file_and_from_the_environment() 
             "logging.log_file" => (format!("logging.enable_file_logging = true\n{POOL}"), "\"/tmp/a\""),
             "logging.enable_file_logging" => (format!("logging.log_file = \"/tmp/a\"\n{POOL}"), "false"),
             "pool.host" => (String::new(), "\"pool.example.com\""),
+            "server.tls.cert_file" => (server_tls(&["key_file = \"k\"", "port = 1"]), "\"/tmp/a\""),
+            "server.tls.key_file" => (server_tls(&["cert_file = \"c\"", "port = 1"]), "\"/tmp/a\""),
+            "server.tls.port" => {
+                (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "same_port = true"]), "")
+            }
+            "server.tls.same_port" | "server.tls.min_version" => {
+                (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "port = 1"]), "")
+            }
             path if path.starts_with("pool.tls_") => (TLS_POOL.to_owned(), ""),
             _ => (POOL.to_owned(), ""),
         };

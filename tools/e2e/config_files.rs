@@ -34,7 +34,7 @@ fn every_invalid_file_fails_with_the_message_in_its_first_line() {
         assert!(!error.contains("hunter2"), "{error}");
         count += 1;
     }
-    assert!(count >= 40, "only {count} files");
+    assert!(count >= 60, "only {count} files");
 }
 
 fn file_name(path: &Path) -> String {
@@ -49,12 +49,18 @@ fn the_examples_load() {
     assert_eq!(endpoint("basic.toml"), "pool.example.com:3333");
     assert_eq!(endpoint("full.toml"), "pool.example.com:4444");
     assert_eq!(endpoint("production.toml"), "pool.example.com:3333");
+    assert_eq!(endpoint("two-pools.toml"), "pool.example.com:443");
 
     let basic = load(folder().join("basic.toml")).unwrap();
     assert_eq!((basic.warnings, basic.file), (Vec::new(), Some(folder().join("basic.toml"))));
     let production = load(folder().join("production.toml")).unwrap().config;
     assert_eq!(production.server.listen().count(), 2);
     assert!(production.logging.file.is_some());
+    let two = load(folder().join("two-pools.toml")).unwrap();
+    let pools: Vec<(&str, u32, bool)> =
+        two.config.pools.iter().map(|pool| (pool.name.as_str(), pool.priority, pool.tls.is_some())).collect();
+    assert_eq!(pools, [("main", 1, true), ("backup", 2, true)]);
+    assert_eq!((two.warnings, two.config.server.listen_tls().count()), (Vec::new(), 1));
 }
 
 /// The shapes of the first configuration files: a number for `limiter.connections`, a list of separators,

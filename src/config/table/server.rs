@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{HOUR, SECOND};
 use crate::config::cpus::Cpus;
-use crate::config::form::{Choice, Time, Whole};
+use crate::config::form::{Choice, Switch, Text, Time, Whole};
 use crate::config::key::Key;
-use crate::config::lists::Addresses;
+use crate::config::lists::{Addresses, Networks};
+use crate::config::sections::TlsVersion;
 use loka_runtime::Steering;
 
 pub(in crate::config) static SERVER_PORT: Key<Whole> =
@@ -62,4 +63,47 @@ pub(in crate::config) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
     "Which shard gets a new connection: by the kernel's hash, which spreads many miners evenly, or the shard of the CPU \
      that received it, for hosts whose network card has a queue for each of those CPUs. Each shard still takes no \
      more than its part of max_connections.",
+);
+
+pub(in crate::config) static SERVER_PROXY_PROTOCOL_FROM: Key<Networks> = Key::new(
+    "server.proxy_protocol_from",
+    Networks { count_max: 64 },
+    (),
+    "Load balancers that tell miners' addresses: connections from these must begin with a PROXY header (version 1 or 2), \
+     connections from elsewhere must not.",
+);
+
+pub(in crate::config) static SERVER_TLS_CERT_FILE: Key<Text> = Key::new(
+    "server.tls.cert_file",
+    Text { min: 0, max: 4096 },
+    "",
+    "PEM file of the certificate that miners see, followed by those that vouch for it. Empty means no TLS to miners.",
+);
+
+pub(in crate::config) static SERVER_TLS_KEY_FILE: Key<Text> = Key::new(
+    "server.tls.key_file",
+    Text { min: 0, max: 4096 },
+    "",
+    "PEM file of the certificate's private key; needed with cert_file.",
+);
+
+pub(in crate::config) static SERVER_TLS_PORT: Key<Whole> = Key::new(
+    "server.tls.port",
+    Whole { min: 0, max: 65_535 },
+    0,
+    "TCP port for miners that speak TLS, at the addresses of server.address. 0 means none; same_port is then needed.",
+);
+
+pub(in crate::config) static SERVER_TLS_SAME_PORT: Key<Switch> = Key::new(
+    "server.tls.same_port",
+    Switch,
+    false,
+    "Miners may speak TLS at server.port too; the first bytes of a connection decide.",
+);
+
+pub(in crate::config) static SERVER_TLS_MIN_VERSION: Key<Choice<TlsVersion>> = Key::new(
+    "server.tls.min_version",
+    Choice { listed: TlsVersion::NAMES, accepted: &[] },
+    TlsVersion::V1_2,
+    "The oldest version of TLS that is spoken with miners.",
 );
