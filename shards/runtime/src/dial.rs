@@ -1,6 +1,7 @@
 //! Opens pool connections without waiting for them. Names were resolved elsewhere.
 
 use crate::poller::Readiness;
+use crate::socks::Socks;
 use loka_proto::{PoolId, PoolLoss, Tick};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,9 +18,33 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How far a pool connection has come.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The socket is being connected.
+    Connecting,
+    /// A proxy is asked to connect to the pool.
+    Asking(Socks),
+    /// The pool shows who it is.
+    Handshaking,
+}
+
+impl Step {
+    /// What it means when this takes too long.
+    pub(crate) fn timed_out(&self) -> PoolLoss {
+        match self {
+            Step::Connecting => PoolLoss::ConnectTimeout,
+            Step::Asking(_) => PoolLoss::ProxyFailed,
+            Step::Handshaking => PoolLoss::TlsFailed,
+        }
+    }
+}
+
 /// One pool connection on its way.
 #[derive(Debug)]
 pub(crate) struct Dial {
+    /// How far it has come.
+    pub(crate) step: Step,
     /// The pool that is dialled.
     pub(crate) pool: PoolId,
     /// How many of its addresses have been tried before.

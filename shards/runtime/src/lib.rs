@@ -7,7 +7,6 @@ mod buffers;
 mod clock;
 pub mod cores;
 mod dial;
-#[allow(dead_code, reason = "integrated by the next commit")]
 mod front;
 mod link;
 mod listener;
@@ -16,18 +15,16 @@ mod plan;
 mod poller;
 pub mod preflight;
 mod shard;
-#[allow(dead_code, reason = "integrated by the next commit")]
 mod socks;
 mod steering;
 mod timers;
-#[allow(dead_code, reason = "integrated by the next commit")]
 mod tls;
 mod token;
 
 pub use clock::Clock;
 pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
-pub use plan::{PoolNow, PoolPlan, ShardPlan, ShardSpec, limits};
+pub use plan::{PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
 pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;

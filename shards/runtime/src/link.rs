@@ -2,12 +2,15 @@
 
 use crate::buffers::{Queue, Spares};
 use crate::dial::{self, Dial};
+use crate::front::Asks;
 use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
 use crate::poller::{Interest, Readiness};
+use crate::tls::{Tls, TlsError};
 use crate::token::Token;
 use loka_proto::{Policy, PoolId, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -22,33 +25,104 @@ pub(crate) struct Side {
     pub(crate) told: Readiness,
     /// The peer will send nothing more.
     pub(crate) eof: bool,
+    /// What is between the socket and the bytes that mean something.
+    pub(crate) tls: Option<Box<Tls>>,
 }
 
 /// What a read found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
-    Bytes(usize),
+    /// So many bytes that mean something, which may be none; and whether the socket may have more.
+    Bytes(usize, bool),
     Nothing,
     Eof,
     Broken,
+    /// What came is no TLS, or not from whom it should be. Whom it concerns has been told.
+    TlsFailed,
 }
+
+/// The most that a record which is not complete yet adds to what a read decrypts.
+const RECORD_BYTES_MAX: usize = 18 * 1024;
 
 impl Side {
     pub(crate) fn new(socket: OwnedFd, watched: Interest) -> Side {
         Side { socket: Some(socket), watched, ..Side::default() }
     }
 
-    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Read {
+    /// Reads at most `room` bytes; those that mean something stand in `scratch` then.
+    pub(crate) fn read(&mut self, scratch: &mut [u8], room: usize, spares: &mut Spares, now: Tick) -> Read {
+        if self.tls.is_some() {
+            return self.read_tls(scratch, room, spares, now);
+        }
+        let room = room.min(scratch.len());
+        match self.receive(&mut scratch[..room]) {
+            Read::Bytes(count, _) => Read::Bytes(count, count == room),
+            other => other,
+        }
+    }
+
+    /// One read of the socket, without TLS.
+    pub(crate) fn receive(&mut self, room: &mut [u8]) -> Read {
         let Some(socket) = &self.socket else { return Read::Nothing };
-        match rustix::net::recv(socket, scratch, RecvFlags::DONTWAIT) {
+        match rustix::net::recv(socket, &mut *room, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => {
                 self.eof = true;
                 Read::Eof
             }
-            Ok((_, count)) => Read::Bytes(count),
+            Ok((_, count)) => Read::Bytes(count, count == room.len()),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Read::Nothing,
             Err(_) => Read::Broken,
         }
+    }
+
+    fn read_tls(&mut self, scratch: &mut [u8], room: usize, spares: &mut Spares, now: Tick) -> Read {
+        if self.tls.as_ref().is_some_and(|tls| tls.is_closed_by_peer()) {
+            self.eof = true;
+            return Read::Eof;
+        }
+        // What is decrypted goes where the ciphertext stood, with room for a record that had waited for its end.
+        let room = room.min(scratch.len() - RECORD_BYTES_MAX);
+        let (count, is_full) = match self.receive(&mut scratch[..room]) {
+            Read::Bytes(count, is_full) => (count, is_full),
+            other => return other,
+        };
+        let mut plain = Vec::new();
+        let Ok(()) = self.decrypt(&scratch[..count], &mut plain, spares, now) else { return Read::TlsFailed };
+        let Some(place) = scratch.get_mut(..plain.len()) else { return Read::Broken };
+        place.copy_from_slice(&plain);
+        let is_closed = self.tls.as_ref().is_some_and(|tls| tls.is_closed_by_peer());
+        Read::Bytes(plain.len(), is_full || is_closed)
+    }
+
+    /// Takes ciphertext, and sends what TLS itself has to say to it.
+    ///
+    /// # Errors
+    /// The connection is of no use any more; the peer is told why.
+    pub(crate) fn decrypt(
+        &mut self,
+        cipher: &[u8],
+        plain: &mut Vec<u8>,
+        spares: &mut Spares,
+        now: Tick,
+    ) -> Result<(), TlsError> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        let received = tls.receive(cipher, plain);
+        // A socket that is broken shows it to its next read too.
+        let _ = self.send_records(spares, now);
+        received
+    }
+
+    /// Sends what TLS has ready.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub(crate) fn send_records(&mut self, spares: &mut Spares, now: Tick) -> io::Result<()> {
+        let mut records = Vec::new();
+        match &mut self.tls {
+            Some(tls) if tls.wants_output() => tls.take_output(&mut records),
+            Some(_) | None => return Ok(()),
+        }
+        self.send_as_it_is(spares, &records, now)
     }
 
     /// Sends `bytes` behind what waits already, as far as the socket takes them now; the rest waits.
@@ -56,6 +130,21 @@ impl Side {
     /// # Errors
     /// The socket is broken.
     pub(crate) fn send(&mut self, spares: &mut Spares, bytes: &[u8], now: Tick) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Some(tls) = &mut self.tls else { return self.send_as_it_is(spares, bytes, now) };
+        if let Err(error) = tls.send(bytes) {
+            return Err(io::Error::other(error));
+        }
+        self.send_records(spares, now)
+    }
+
+    /// The same for bytes that go to the socket without TLS.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub(crate) fn send_as_it_is(&mut self, spares: &mut Spares, bytes: &[u8], now: Tick) -> io::Result<()> {
         if bytes.is_empty() || self.socket.is_none() {
             return Ok(());
         }
@@ -105,7 +194,12 @@ impl Side {
     }
 
     /// Tells the peer that nothing more comes.
-    pub(crate) fn finish_sending(&self) {
+    pub(crate) fn finish_sending(&mut self, spares: &mut Spares, now: Tick) {
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            // A few bytes for a socket that has room; where it has none the peer learns it from the end of the stream.
+            let _ = self.send_records(spares, now);
+        }
         if let Some(socket) = &self.socket {
             // A peer that is gone already needs not be told.
             let _ = rustix::net::shutdown(socket, Shutdown::Write);
@@ -124,8 +218,19 @@ impl Side {
     /// Closes the socket, which also takes it out of the poller's set.
     pub(crate) fn close(&mut self, spares: &mut Spares) {
         self.socket = None;
+        self.tls = None;
         self.queue.clear(spares);
     }
+}
+
+/// The first bytes of a miner's connection, of which it is not known yet whether a proxy, TLS or Stratum begins.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// At most [`FRONT_BYTES_MAX`](crate::front::FRONT_BYTES_MAX) and one read.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) asks: Asks,
+    /// What follows is TLS in any case.
+    pub(crate) is_tls: bool,
 }
 
 /// How far the closing of a link has come. Its session is over.
@@ -152,12 +257,20 @@ pub(crate) struct Link {
     pub(crate) paused: bool,
     /// The pool's socket notices a dead peer.
     pub(crate) is_kept_alive: bool,
+    /// What the miner's connection begins with is not known yet.
+    pub(crate) front: Option<Box<Front>>,
+    /// Where the miner is, as a trusted proxy in front told.
+    pub(crate) source: Option<Box<SocketAddr>>,
     /// It stands in the queue of those that wait for a pool.
     pub(crate) waits: bool,
     /// This pool connection has brought the miner all that it needs.
     pub(crate) was_at_work: bool,
     /// The pool that failed this miner last.
     pub(crate) avoids: Option<PoolId>,
+    /// When that pool may be asked again, if there is no other.
+    pub(crate) retry_at: Tick,
+    /// How often in a row pools have failed this miner.
+    pub(crate) failures: u8,
     /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
     pub(crate) place: u32,
     /// The turn in which the pool's socket was made: what is told of a socket in that turn is of the one before.
@@ -175,9 +288,13 @@ impl Link {
             gone: false,
             paused: false,
             is_kept_alive: false,
+            front: None,
+            source: None,
             waits: false,
             was_at_work: false,
             avoids: None,
+            retry_at: Tick(0),
+            failures: 0,
             place: 0,
             pool_turn: 0,
         }
@@ -266,7 +383,7 @@ impl Link {
     pub(crate) fn go_on_closing(&mut self, spares: &mut Spares, now: Tick) {
         if matches!(self.closing, Some(Closing::Flushing { .. })) && self.miner.queue.is_empty() {
             if !self.miner.eof {
-                self.miner.finish_sending();
+                self.miner.finish_sending(spares, now);
             }
             self.closing = Some(Closing::Lingering { until: now + CLOSE_LINGER_US });
         }
@@ -296,7 +413,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 576,
+            size_of::<Link>() <= 608,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

@@ -9,6 +9,7 @@ use crate::plan::limits::COMMANDS_MAX;
 use crossbeam::queue::ArrayQueue;
 use loka_proto::Stats;
 use loka_proto::limits::POOLS_MAX;
+use rustls::ServerConfig;
 use std::sync::Arc;
 
 /// Boxes in circulation: one filling, one on its way, one coming back.
@@ -69,6 +70,8 @@ impl Report {
 pub enum Command {
     /// Where the pools are and how far they can be trusted has changed: one element for each pool of the plan.
     Pools(Arc<[PoolNow]>),
+    /// Miners that connect from now on are shown this certificate.
+    MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.
     Drain {
         /// Microseconds until what is left is closed.

@@ -1,7 +1,11 @@
 //! What a shard is told to do. Made by the control plane; a shard only reads it.
 
 use crate::poller::Wait;
+use crate::socks::{SocksLogin, SocksTarget};
+use ipnet::IpNet;
 use loka_proto::{Policy, PoolState};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -40,6 +44,8 @@ pub mod limits {
     pub const COMMANDS_MAX: usize = 16;
     /// Microseconds that a pool which could not be reached, or did not answer, is left alone; then one connection tries.
     pub const AVOID_US: u64 = 1_000_000;
+    /// How often that time doubles for a miner that a pool fails again and again.
+    pub const BACKOFF_DOUBLINGS_MAX: u8 = 4;
     /// Microseconds after which the connection that tries such a pool has come to nothing, and another may try.
     pub const TRIAL_US: u64 = 15_000_000;
     /// Microseconds an attempt may take while there is another pool to go to.
@@ -82,6 +88,39 @@ pub struct PoolPlan {
     pub priority: u32,
     /// Pools of one priority share the miners in this proportion.
     pub weight: NonZeroU32,
+    /// How the pool shows who it is, where it must.
+    pub tls: Option<PoolTls>,
+    /// What a SOCKS5 proxy is asked for, where one stands at the addresses.
+    pub socks: Option<SocksRoute>,
+}
+
+/// TLS to a pool.
+#[derive(Debug, Clone)]
+pub struct PoolTls {
+    /// Whom to trust. Each shard keeps sessions to resume of its own.
+    pub config: Arc<ClientConfig>,
+    /// The name that the pool's certificate must have.
+    pub server_name: ServerName<'static>,
+}
+
+/// The way to a pool through a SOCKS5 proxy.
+#[derive(Debug, Clone)]
+pub struct SocksRoute {
+    /// Where the proxy is to connect to.
+    pub target: SocksTarget,
+    /// Who asks, where the proxy wants to know.
+    pub login: Option<SocksLogin>,
+}
+
+/// What miners speak on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// Stratum as it is.
+    Plain,
+    /// Stratum in TLS.
+    Tls,
+    /// The first bytes decide.
+    Either,
 }
 
 impl PoolPlan {
@@ -93,6 +132,8 @@ impl PoolPlan {
             state: PoolState::Healthy,
             priority: 1,
             weight: NonZeroU32::MIN,
+            tls: None,
+            socks: None,
         }
     }
 }
@@ -117,6 +158,12 @@ pub struct ShardPlan {
     pub connects_per_second: Option<NonZeroU32>,
     /// What holds for every session.
     pub policy: Policy,
+    /// What miners speak on each listener; plain Stratum on those that are not named.
+    pub speaks: Vec<Speaks>,
+    /// The proxy's own certificate for miners that speak TLS; without one they are not understood.
+    pub miner_tls: Option<Arc<ServerConfig>>,
+    /// Connections from these networks must begin with a PROXY header.
+    pub proxies: Vec<IpNet>,
     /// Microseconds an attempt to reach the pool may take.
     pub connect_us: u64,
     /// Miners this shard may hold, at most [`limits::CONNECTIONS_PER_SHARD_MAX`].

@@ -5,9 +5,11 @@
 //! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
 mod dialing;
+mod entrance;
 mod links;
 mod pools;
 mod queues;
+mod seeking;
 mod turn;
 
 use crate::buffers::Spares;
@@ -26,6 +28,8 @@ use loka_proto::{JobBodies, Out, Parser, Tick};
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -33,6 +37,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -48,6 +53,9 @@ const PREEMPT: Duration = Duration::from_secs(3600);
 const HEARTBEAT: Duration = Duration::from_micros(TICK_US);
 /// The sleep that gives the executor a turn while sockets wait in the queues. One of no length would not wait at all.
 const GIVE_WAY: Duration = Duration::from_micros(1);
+
+/// TLS sessions of pools that a shard keeps to resume; one a pool is in use.
+const TLS_SESSIONS: usize = 64;
 
 /// Why a shard ended other than by a drain.
 #[derive(Debug, Error)]
@@ -144,16 +152,20 @@ enum Trouble {
     NoDescriptor,
     Full,
     PoolUnreachable,
+    PoolProxy,
+    PoolTls,
 }
 
 impl Trouble {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 
     fn told(self) -> &'static str {
         match self {
             Trouble::NoDescriptor => "no descriptor, port or memory left for another connection",
             Trouble::Full => "this shard holds as many miners as it may: others are turned away",
-            Trouble::PoolUnreachable => "an address of the pool does not take connections",
+            Trouble::PoolUnreachable => "an address of a pool does not take connections",
+            Trouble::PoolProxy => "the proxy on the way to a pool does not open the connection",
+            Trouble::PoolTls => "a pool does not show who it is",
         }
     }
 }
@@ -200,7 +212,13 @@ struct Shard<P> {
 
 impl<P: Stage> Shard<P> {
     fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
-        let Start { spec: _, plan, listeners, pipeline, mailbox, report, ready } = start;
+        let Start { spec: _, mut plan, listeners, pipeline, mailbox, report, ready } = start;
+        for tls in plan.pools.iter_mut().filter_map(|pool| pool.tls.as_mut()) {
+            // Sessions to resume are kept behind a lock: each shard has its own, so that none waits for another.
+            let mut config = ClientConfig::clone(&tls.config);
+            config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+            tls.config = Arc::new(config);
+        }
         let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();

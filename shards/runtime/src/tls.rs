@@ -105,6 +105,16 @@ impl Tls {
         Ok(tls)
     }
 
+    /// Whether records are ready for the socket; after an error, whether an alert is.
+    pub(crate) fn wants_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Why it is of no use, once it is.
+    pub(crate) fn failure(&self) -> Option<&TlsError> {
+        self.failed.as_ref()
+    }
+
     /// The side that waits for the other to begin.
     ///
     /// # Errors
@@ -179,11 +189,6 @@ impl Tls {
         cipher.extend_from_slice(&self.output);
         // An idle connection keeps no room for records.
         self.output = Vec::new();
-    }
-
-    /// Whether records are ready for the socket; after an error, whether an alert is.
-    pub(crate) fn wants_output(&self) -> bool {
-        !self.output.is_empty()
     }
 
     /// Whether the two sides have not come to terms yet.

@@ -104,6 +104,9 @@ fn a_shard_that_cannot_go_on_says_so() {
     let plan = ShardPlan {
         pools: Vec::new(),
         connects_per_second: None,
+        speaks: Vec::new(),
+        miner_tls: None,
+        proxies: Vec::new(),
         policy: Policy::default(),
         connect_us: 1,
         connections_max: 1,

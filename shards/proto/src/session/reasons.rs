@@ -266,6 +266,10 @@ labels! {
         EarlyTooMuch => "early_too_much",
         /// The first bytes were not those of a Stratum miner.
         NotStratum => "not_stratum",
+        /// What stands in front of the miner did not tell, in a PROXY header, whom it speaks for.
+        BadProxyHeader => "bad_proxy_header",
+        /// The miner could not be spoken to in TLS, or the encrypted stream was broken.
+        TlsFailed => "tls_failed",
         /// The miner sent a line beyond the cap.
         LineTooLong => "line_too_long",
         /// A line stayed unfinished for too long.

@@ -1,88 +1,20 @@
-//! Pool connections: which pool and which address is tried, and what comes of it.
+//! Pool connections on their way: which address is tried, the proxy and the TLS handshake behind it, and what comes of it.
 
 use super::{Shard, Trouble};
-use crate::dial::{self, Dial};
-use crate::link::Side;
-use crate::plan::limits::{HURRIED_CONNECT_US, SWITCH_PATIENCE_US};
+use crate::dial::{self, Dial, Step};
+use crate::link::{Read, Side};
+use crate::plan::limits::{HURRIED_CONNECT_US, READ_BYTES};
 use crate::poller::{Interest, Readiness};
+use crate::socks::{Progress, Socks};
+use crate::tls::Tls;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{PoolId, PoolLoss, Tick};
 
 impl<P: Stage> Shard<P> {
-    /// The session wants a pool connection: its first, or another in the place of one that is of no use any more.
-    pub(super) fn find_pool(&mut self, key: usize) {
-        let link = &mut self.links[key];
-        let session = &link.session;
-        let lost = session.last_loss();
-        if lost.is_some_and(|loss| blames(loss, link.was_at_work)) {
-            // It failed this miner, and may fail others; it is not asked again while there is another.
-            self.pools.failed(session.pool(), self.now);
-            link.avoids = Some(session.pool());
-        } else {
-            link.avoids = None;
-        }
-        link.leave_pool(&mut self.spares);
-        self.seek(key, self.now);
-    }
-
-    /// Begins the connection to the best pool there is, or lets the link wait for one.
-    pub(super) fn seek(&mut self, key: usize, since: Tick) {
-        let link = &self.links[key];
-        let client = link.session.client().id.0;
-        match self.pools.choose(client, link.avoids, self.now) {
-            Some(pool) if self.pools.spend(pool, self.now) => self.dial(key, pool, 0, since),
-            Some(_) => self.wait(key),
-            None => self.no_pool(key, PoolLoss::Unreachable),
-        }
-    }
-
-    fn wait(&mut self, key: usize) {
-        let link = &mut self.links[key];
-        if !link.waits {
-            link.waits = true;
-            self.waiting.push_back(key);
-        }
-    }
-
-    /// There is none now. The session may be kept until there is.
-    fn no_pool(&mut self, key: usize, loss: PoolLoss) {
-        let loss = self.links[key].session.last_loss().unwrap_or(loss);
-        self.lose_pool(key, loss);
-        if self.links[key].session.waits_for_pool() {
-            self.wait(key);
-        }
-    }
-
-    /// Gives those who wait their turn, as far as there are pools that may be connected to.
-    pub(super) fn serve_waiting_links(&mut self) {
-        for _ in 0..self.waiting.len() {
-            let Some(key) = self.waiting.pop_front() else { break };
-            let Some(link) = self.links.get_mut(key).filter(|link| link.waits) else { continue };
-            link.waits = false;
-            if link.gone || !link.session.waits_for_pool() {
-                continue;
-            }
-            let client = link.session.client().id.0;
-            match self.pools.choose(client, link.avoids, self.now) {
-                Some(pool) if self.pools.spend(pool, self.now) => {
-                    self.guarded(key, |shard| {
-                        shard.dial(key, pool, 0, shard.now);
-                        shard.settle(key);
-                    });
-                }
-                Some(_) | None => {
-                    // Nobody behind it will fare better.
-                    link.waits = true;
-                    return self.waiting.push_front(key);
-                }
-            }
-        }
-    }
-
     /// Opens a connection to a pool. `tried` addresses of it have failed the link since `since`; each is tried once. It
     /// begins with the address that worked last for anybody, so that a dead one does not cost every miner its time-out.
-    fn dial(&mut self, key: usize, pool: PoolId, tried: usize, since: Tick) {
+    pub(super) fn dial(&mut self, key: usize, pool: PoolId, tried: usize, since: Tick) {
         let mut loss = PoolLoss::Unreachable;
         for tried in tried..self.pools.addresses(pool) {
             let Some((at, address)) = self.pools.begin(pool, self.now) else { break };
@@ -98,7 +30,8 @@ impl<P: Stage> Shard<P> {
                         link.pool = Side::new(socket, Interest::BOTH);
                         link.pool_turn = self.turns;
                         link.place = self.pools.place(pool);
-                        link.dial = Some(Box::new(Dial { pool, tried, at, since, due }));
+                        let step = Step::Connecting;
+                        link.dial = Some(Box::new(Dial { step, pool, tried, at, since, due }));
                         return;
                     }
                     Err(_) => loss = PoolLoss::NoResources,
@@ -110,21 +43,129 @@ impl<P: Stage> Shard<P> {
         self.pool_failed(key, pool, loss, since);
     }
 
-    /// The socket of a pool connection on its way has become ready: it is open, or has failed.
-    pub(super) fn finish_dial(&mut self, key: usize, readiness: Readiness) {
-        let link = &mut self.links[key];
-        let Some(socket) = &link.pool.socket else { return };
-        match dial::finish(socket, readiness) {
-            Ok(()) => {
-                let Some(dial) = link.dial.take() else { return };
-                link.was_at_work = false;
-                let took_us = self.now - dial.since;
-                self.with_parser(key, |session, cx, parser| {
-                    session.handle_pool_up(cx, parser, dial.pool, took_us);
-                });
-            }
-            Err(error) => self.next_address(key, dial::loss_of(&error)),
+    /// The socket of a pool connection on its way has become ready.
+    pub(super) fn go_on_dialing(&mut self, key: usize, told: Readiness) {
+        let Some(dial) = &self.links[key].dial else { return };
+        match dial.step {
+            Step::Connecting if told.write || told.hangup => self.connected(key, told),
+            Step::Connecting => {}
+            Step::Asking(_) if told.read || told.hangup => self.hear_proxy(key, told),
+            Step::Handshaking if told.read || told.hangup => self.hear_handshake(key, told),
+            Step::Asking(_) | Step::Handshaking => {}
         }
+        if told.write && self.links[key].dial.is_some() {
+            let link = &mut self.links[key];
+            if link.pool.flush(&mut self.spares, self.now).is_err() {
+                self.next_address(key, PoolLoss::Reset);
+            }
+        }
+    }
+
+    /// The socket is open, or has failed.
+    fn connected(&mut self, key: usize, told: Readiness) {
+        let link = &mut self.links[key];
+        let (Some(socket), Some(dial)) = (&link.pool.socket, &mut link.dial) else { return };
+        if let Err(error) = dial::finish(socket, told) {
+            return self.next_address(key, dial::loss_of(&error));
+        }
+        let Some(socks) = self.plan.pools.get(dial.pool.index()).and_then(|pool| pool.socks.as_ref()) else {
+            return self.begin_tls(key, &[]);
+        };
+        let mut words = Vec::new();
+        let sent = match Socks::start(&socks.target, socks.login.as_ref(), &mut words) {
+            Ok(asking) => {
+                dial.step = Step::Asking(asking);
+                link.pool.send_as_it_is(&mut self.spares, &words, self.now).is_ok()
+            }
+            Err(_) => false,
+        };
+        if !sent {
+            self.next_address(key, PoolLoss::ProxyFailed);
+        }
+    }
+
+    /// The proxy on the way has answered.
+    fn hear_proxy(&mut self, key: usize, told: Readiness) {
+        let link = &mut self.links[key];
+        let Some(dial) = &mut link.dial else { return };
+        let Step::Asking(asking) = &mut dial.step else { return };
+        let read = link.pool.receive(&mut self.scratch);
+        let Read::Bytes(count, is_full) = read else {
+            if read != Read::Nothing {
+                self.next_address(key, PoolLoss::ProxyFailed);
+            }
+            return;
+        };
+        let mut words = Vec::new();
+        let heard = asking.receive(&self.scratch[..count], &mut words);
+        let sent = link.pool.send_as_it_is(&mut self.spares, &words, self.now);
+        self.read_on(key, Token::Pool(key), told, is_full);
+        match (heard, sent) {
+            (Ok(Progress::More), Ok(())) => {}
+            (Ok(Progress::Done { unread }), Ok(())) => {
+                let rest = self.scratch[count - unread..count].to_vec();
+                self.begin_tls(key, &rest);
+            }
+            (Err(error), _) => {
+                self.warn_of(Trouble::PoolProxy, &error);
+                self.next_address(key, PoolLoss::ProxyFailed);
+            }
+            (Ok(_), Err(_)) => self.next_address(key, PoolLoss::ProxyFailed),
+        }
+    }
+
+    /// There is a way to the pool: the pool shows who it is, where it must. `rest`: what came from it already.
+    fn begin_tls(&mut self, key: usize, rest: &[u8]) {
+        let link = &mut self.links[key];
+        let Some(dial) = &mut link.dial else { return };
+        let Some(tls) = self.plan.pools.get(dial.pool.index()).and_then(|pool| pool.tls.as_ref()) else {
+            return self.pool_up(key, rest);
+        };
+        let Ok(connection) = Tls::client(&tls.config, &tls.server_name) else {
+            return self.next_address(key, PoolLoss::TlsFailed);
+        };
+        dial.step = Step::Handshaking;
+        link.pool.tls = Some(Box::new(connection));
+        let sent = link.pool.send_records(&mut self.spares, self.now);
+        let heard = link.pool.decrypt(rest, &mut Vec::new(), &mut self.spares, self.now);
+        if sent.is_err() || heard.is_err() {
+            self.next_address(key, PoolLoss::TlsFailed);
+        }
+    }
+
+    fn hear_handshake(&mut self, key: usize, told: Readiness) {
+        let pool = &mut self.links[key].pool;
+        match pool.read(&mut self.scratch, READ_BYTES, &mut self.spares, self.now) {
+            Read::Bytes(count, is_full) => {
+                let is_done = pool.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
+                self.read_on(key, Token::Pool(key), told, is_full);
+                if is_done {
+                    let rest = self.scratch[..count].to_vec();
+                    self.pool_up(key, &rest);
+                }
+            }
+            Read::Nothing => {}
+            Read::Eof | Read::Broken | Read::TlsFailed => {
+                let failure = pool.tls.as_ref().and_then(|tls| tls.failure()).map(ToString::to_string);
+                let failure = failure.unwrap_or_else(|| "closed during the TLS handshake".to_owned());
+                self.warn_of(Trouble::PoolTls, &failure);
+                self.next_address(key, PoolLoss::TlsFailed);
+            }
+        }
+    }
+
+    /// The pool can be spoken to, and has said `rest`.
+    fn pool_up(&mut self, key: usize, rest: &[u8]) {
+        let link = &mut self.links[key];
+        let Some(dial) = link.dial.take() else { return };
+        link.was_at_work = false;
+        let took_us = self.now - dial.since;
+        self.with_parser(key, |session, cx, parser| {
+            session.handle_pool_up(cx, parser, dial.pool, took_us);
+            if !rest.is_empty() {
+                session.handle_pool_bytes(cx, parser, rest);
+            }
+        });
     }
 
     /// Gives up the attempt of this link, and makes the next if there is another address.
@@ -157,17 +198,11 @@ impl<P: Stage> Shard<P> {
             return self.no_pool(key, loss);
         }
         self.pools.failed(pool, self.now);
-        let link = &mut self.links[key];
-        link.avoids = Some(pool);
-        let client = link.session.client().id.0;
+        self.links[key].avoids = Some(pool);
+        let client = self.links[key].session.client().id.0;
         match self.pools.choose(client, Some(pool), self.now).filter(|other| *other != pool) {
             Some(_) => self.seek(key, since),
-            None => {
-                self.lose_pool(key, loss);
-                if self.links[key].session.waits_for_pool() {
-                    self.wait(key);
-                }
-            }
+            None => self.lose_and_wait(key, loss),
         }
     }
 
@@ -177,54 +212,4 @@ impl<P: Stage> Shard<P> {
             self.pools.abandoned(dial.pool);
         }
     }
-
-    /// A session has what it needs of its pool: the pool is well.
-    pub(super) fn note_work(&mut self, key: usize) {
-        let link = &mut self.links[key];
-        if !link.was_at_work && link.session.has_pool() {
-            link.was_at_work = true;
-            self.pools.proved(link.session.pool());
-        }
-    }
-
-    /// Moves miners to pools that are to be preferred to theirs, as many as connections may be made. A miner with shares in
-    /// flight is left to get its answers, for a while.
-    pub(super) fn switch_links(&mut self) {
-        let Some(since) = self.switching_since else { return };
-        let is_patient = self.now < since + SWITCH_PATIENCE_US;
-        let mut left = 0;
-        let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
-                continue;
-            };
-            let session = &link.session;
-            let must_move = session.has_pool()
-                && (self.pools.is_outranked(session.pool(), self.now)
-                    || self.pools.place(session.pool()) != link.place);
-            if !must_move {
-                continue;
-            }
-            left += 1;
-            let must_wait = is_patient && session.shares_in_flight() > 0;
-            let client = session.client().id.0;
-            let to = self.pools.choose(client, None, self.now).filter(|_| !must_wait);
-            if to.is_some_and(|to| self.pools.can_spend(to, self.now)) {
-                self.guarded(key, |shard| {
-                    shard.lose_pool(key, PoolLoss::Switched);
-                    shard.settle(key);
-                });
-            }
-        }
-        if left == 0 {
-            self.switching_since = None;
-        }
-    }
-}
-
-/// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
-/// have closed this one.
-fn blames(loss: PoolLoss, was_at_work: bool) -> bool {
-    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset);
-    loss.is_fault() && !(is_ordinary && was_at_work)
 }

@@ -20,14 +20,18 @@ impl<P: Stage> Shard<P> {
         if self.links[key].closing.is_some() {
             return self.read_and_forget(key, told);
         }
+        if self.links[key].front.is_some() {
+            return self.read_front(key, told);
+        }
         // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
         let reads = self.links[key].miner.watched.read;
         if reads && (told.read || told.hangup) {
             let handle = |shard: &mut Self, count| shard.with_bytes(key, count, Session::handle_miner_bytes);
             match self.read_side(key, Token::Miner(key), told, handle) {
-                Read::Bytes(_) | Read::Nothing => {}
+                Read::Bytes(..) | Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
                 Read::Broken => self.miner_broke(key),
+                Read::TlsFailed => self.miner_tls_failed(key),
             }
         } else if told.hangup && !told.read {
             // Not being read for, it cannot tell that it is gone in any other way.
@@ -40,9 +44,9 @@ impl<P: Stage> Shard<P> {
     fn read_and_forget(&mut self, key: usize, told: Readiness) {
         if told.read || told.hangup {
             match self.read_side(key, Token::Miner(key), told, |_, _| {}) {
-                Read::Broken => self.links[key].drop_miner(&mut self.spares),
+                Read::Broken | Read::TlsFailed => self.links[key].drop_miner(&mut self.spares),
                 Read::Nothing if told.hangup => self.links[key].drop_miner(&mut self.spares),
-                Read::Bytes(_) | Read::Eof | Read::Nothing => {}
+                Read::Bytes(..) | Read::Eof | Read::Nothing => {}
             }
         }
         self.links[key].go_on_closing(&mut self.spares, self.now);
@@ -63,15 +67,20 @@ impl<P: Stage> Shard<P> {
         // Who only comes or goes has little to say.
         let room = if link.session.is_at_work() { READ_BYTES } else { NEWCOMER_READ_BYTES };
         let Some(side) = link.side(token) else { return Read::Nothing };
-        let read = side.read(&mut self.scratch[..room]);
-        if let Read::Bytes(count) = read {
+        let read = side.read(&mut self.scratch, room, &mut self.spares, self.now);
+        if let Read::Bytes(count, is_full) = read {
             handle(self, count);
-            if count == room || told.ended || told.hangup {
-                let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
-                self.put_off(key, token, more);
-            }
+            self.read_on(key, token, told, is_full);
         }
         read
+    }
+
+    /// Leaves the rest of what there is to be read for a later turn, where there is or may be more.
+    pub(super) fn read_on(&mut self, key: usize, token: Token, told: Readiness, is_full: bool) {
+        if is_full || told.ended || told.hangup {
+            let more = Readiness { read: true, ended: told.ended, hangup: told.hangup, write: false };
+            self.put_off(key, token, more);
+        }
     }
 
     /// Leaves a socket of a link for a later turn.
@@ -88,9 +97,7 @@ impl<P: Stage> Shard<P> {
             return;
         }
         if self.links[key].dial.is_some() {
-            if told.write || told.hangup {
-                self.finish_dial(key, told);
-            }
+            self.go_on_dialing(key, told);
             // What the pool said as soon as it was there is not told of again.
             if self.links[key].dial.is_some() || !(told.read || told.hangup) {
                 return self.settle(key);
@@ -100,9 +107,10 @@ impl<P: Stage> Shard<P> {
         if reads && (told.read || told.hangup) {
             let handle = |shard: &mut Self, count| shard.with_bytes(key, count, Session::handle_pool_bytes);
             match self.read_side(key, Token::Pool(key), told, handle) {
-                Read::Bytes(_) | Read::Nothing => {}
+                Read::Bytes(..) | Read::Nothing => {}
                 Read::Eof => self.lose_pool(key, PoolLoss::Closed),
                 Read::Broken => self.lose_pool(key, PoolLoss::Reset),
+                Read::TlsFailed => self.lose_pool(key, PoolLoss::TlsFailed),
             }
         } else if told.hangup && !told.read {
             self.pool_broke(key);
@@ -120,8 +128,9 @@ impl<P: Stage> Shard<P> {
             return;
         }
         link.keep_pool_alive();
-        if self.links[key].dial.as_ref().is_some_and(|dial| self.now >= dial.due) {
-            self.next_address(key, PoolLoss::ConnectTimeout);
+        let overdue = self.links[key].dial.as_ref().filter(|dial| self.now >= dial.due);
+        if let Some(loss) = overdue.map(|dial| dial.step.timed_out()) {
+            self.next_address(key, loss);
         }
         if self.links[key].paused {
             // Its silence is our doing: whoever does not take his bytes is found by the stall, not by these clocks.
@@ -179,8 +188,17 @@ impl<P: Stage> Shard<P> {
         call(&mut links[key].session, &mut cx, parser);
     }
 
-    fn fail(&mut self, key: usize, end: End) {
+    pub(super) fn fail(&mut self, key: usize, end: End) {
         self.with(key, |session, cx| session.handle_failure(cx, end));
+    }
+
+    pub(super) fn miner_tls_failed(&mut self, key: usize) {
+        let link = &self.links[key];
+        let client = link.session.client().id.0;
+        if let Some(error) = link.miner.tls.as_ref().and_then(|tls| tls.failure()) {
+            tracing::debug!(shard = self.report.shard, client, %error, "a miner cannot be spoken to");
+        }
+        self.fail(key, End::TlsFailed);
     }
 
     pub(super) fn lose_pool(&mut self, key: usize, loss: PoolLoss) {
@@ -204,16 +222,17 @@ impl<P: Stage> Shard<P> {
     /// The pool's socket takes nothing any more. What the pool had answered before is still there to be read.
     fn pool_broke(&mut self, key: usize) {
         while self.links[key].session.listens_to_pool() {
-            match self.links[key].pool.read(&mut self.scratch) {
-                Read::Bytes(count) => self.with_bytes(key, count, Session::handle_pool_bytes),
-                Read::Nothing | Read::Eof | Read::Broken => break,
+            let pool = &mut self.links[key].pool;
+            match pool.read(&mut self.scratch, READ_BYTES, &mut self.spares, self.now) {
+                Read::Bytes(count, _) => self.with_bytes(key, count, Session::handle_pool_bytes),
+                Read::Nothing | Read::Eof | Read::Broken | Read::TlsFailed => break,
             }
         }
         self.lose_pool(key, PoolLoss::Reset);
     }
 
     /// The miner's socket is of no use any more. The session may still wait for answers, to count what the pool says.
-    fn miner_broke(&mut self, key: usize) {
+    pub(super) fn miner_broke(&mut self, key: usize) {
         self.with(key, |session, cx| session.handle_miner_reset(cx));
         let link = &mut self.links[key];
         link.miner.close(&mut self.spares);

@@ -108,6 +108,9 @@ impl Proxy {
         let mut plan = ShardPlan {
             pools: vec![PoolPlan::at(pool)],
             connects_per_second: None,
+            speaks: Vec::new(),
+            miner_tls: None,
+            proxies: Vec::new(),
             policy: Policy::for_pool(PoolPolicy {
                 host: pool.ip().to_string(),
                 port: pool.port(),

@@ -1,0 +1,94 @@
+//! The beginning of a miner's connection, where a proxy or TLS may stand before Stratum.
+
+use super::Shard;
+use crate::front::{self, Asks, FRONT_BYTES_MAX, First};
+use crate::link::{Front, Read};
+use crate::listener;
+use crate::plan::Speaks;
+use crate::poller::Readiness;
+use crate::tls::Tls;
+use crate::token::Token;
+use loka_proto::End;
+use loka_proto::middleware::Stage;
+use std::os::fd::OwnedFd;
+
+impl<P: Stage> Shard<P> {
+    /// What must be known of a new connection before its bytes mean something; nothing for most.
+    pub(super) fn front_of(&self, socket: &OwnedFd, listener: usize) -> Option<Box<Front>> {
+        let speaks = match (&self.plan.miner_tls, self.plan.speaks.get(listener)) {
+            (Some(_), Some(speaks)) => *speaks,
+            (None, _) | (_, None) => Speaks::Plain,
+        };
+        let asks = Asks { proxy_header: self.is_proxy(socket), tls: speaks == Speaks::Either };
+        let is_any = asks.proxy_header || speaks != Speaks::Plain;
+        is_any.then(|| Box::new(Front { bytes: Vec::new(), asks, is_tls: speaks == Speaks::Tls }))
+    }
+
+    fn is_proxy(&self, socket: &OwnedFd) -> bool {
+        let proxies = &self.plan.proxies;
+        let peer = if proxies.is_empty() { None } else { listener::peer_of(socket) };
+        peer.is_some_and(|peer| proxies.iter().any(|net| net.contains(&peer.ip().to_canonical())))
+    }
+
+    /// Reads bytes of a connection of which it is not known yet what begins.
+    pub(super) fn read_front(&mut self, key: usize, told: Readiness) {
+        let link = &mut self.links[key];
+        if let Some(front) = link.front.as_mut().filter(|_| told.read || told.hangup) {
+            match link.miner.receive(&mut self.scratch[..FRONT_BYTES_MAX]) {
+                Read::Bytes(count, is_full) => {
+                    front.bytes.extend_from_slice(&self.scratch[..count]);
+                    self.read_on(key, Token::Miner(key), told, is_full);
+                    self.judge_front(key);
+                }
+                Read::Nothing => {}
+                Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
+                Read::Broken | Read::TlsFailed => self.miner_broke(key),
+            }
+        }
+        self.settle(key);
+    }
+
+    fn judge_front(&mut self, key: usize) {
+        while let Some(front) = &mut self.links[key].front {
+            match front::first(&front.bytes, front.asks) {
+                First::NeedMore => return,
+                First::Proxy { source, consumed } => {
+                    front.bytes.drain(..consumed);
+                    front.asks.proxy_header = false;
+                    self.links[key].source = source.map(Box::new);
+                    let client = self.links[key].session.client().id.0;
+                    tracing::debug!(shard = self.report.shard, client, ?source, "a proxy speaks for a miner");
+                }
+                First::Plain if !front.is_tls => return self.enter_plain(key),
+                First::Plain | First::Tls => return self.enter_tls(key),
+                First::Bad(error) => {
+                    let client = self.links[key].session.client().id.0;
+                    tracing::debug!(shard = self.report.shard, client, %error, "refused");
+                    return self.fail(key, End::BadProxyHeader);
+                }
+            }
+        }
+    }
+
+    fn enter_plain(&mut self, key: usize) {
+        if let Some(front) = self.links[key].front.take() {
+            self.with_parser(key, |session, cx, parser| session.handle_miner_bytes(cx, parser, &front.bytes));
+        }
+    }
+
+    fn enter_tls(&mut self, key: usize) {
+        let (Some(front), Some(config)) = (self.links[key].front.take(), &self.plan.miner_tls) else {
+            return;
+        };
+        let Ok(connection) = Tls::server(config) else { return self.fail(key, End::TlsFailed) };
+        let miner = &mut self.links[key].miner;
+        miner.tls = Some(Box::new(connection));
+        let mut plain = Vec::new();
+        match miner.decrypt(&front.bytes, &mut plain, &mut self.spares, self.now) {
+            Ok(()) => {
+                self.with_parser(key, |session, cx, parser| session.handle_miner_bytes(cx, parser, &plain));
+            }
+            Err(_) => self.miner_tls_failed(key),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Links that look for a pool: which they get, who has to wait, and who is moved to a better one.
+
+use super::Shard;
+use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SWITCH_PATIENCE_US};
+use loka_proto::middleware::Stage;
+use loka_proto::{PoolId, PoolLoss, Tick};
+
+impl<P: Stage> Shard<P> {
+    /// The session wants a pool connection: its first, or another in the place of one that is of no use any more.
+    pub(super) fn find_pool(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        let session = &link.session;
+        let lost = session.last_loss();
+        link.avoids = None;
+        if lost.is_some_and(|loss| blames(loss, link.was_at_work)) {
+            // It is not asked again while there is another, and then not at once: it may be the miner that it dislikes.
+            link.avoids = Some(session.pool());
+            link.failures = link.failures.saturating_add(1);
+            link.retry_at = self.now + (AVOID_US << (link.failures - 1).min(BACKOFF_DOUBLINGS_MAX));
+        }
+        if lost == Some(PoolLoss::Silent) {
+            // Others need not find that out by themselves.
+            self.pools.failed(session.pool(), self.now);
+        }
+        link.leave_pool(&mut self.spares);
+        self.seek(key, self.now);
+    }
+
+    /// Begins the connection to the best pool there is, or lets the link wait for one.
+    pub(super) fn seek(&mut self, key: usize, since: Tick) {
+        match self.choice(key) {
+            Some(pool) if self.is_early(key, pool) => self.wait(key),
+            Some(pool) if self.pools.spend(pool, self.now) => self.dial(key, pool, 0, since),
+            Some(_) => self.wait(key),
+            None => self.no_pool(key, PoolLoss::Unreachable),
+        }
+    }
+
+    fn choice(&self, key: usize) -> Option<PoolId> {
+        let link = &self.links[key];
+        self.pools.choose(link.session.client().id.0, link.avoids, self.now)
+    }
+
+    /// Whether this is the pool that has failed the link, and not long enough ago.
+    fn is_early(&self, key: usize, pool: PoolId) -> bool {
+        let link = &self.links[key];
+        link.avoids == Some(pool) && self.now < link.retry_at
+    }
+
+    pub(super) fn wait(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        if !link.waits {
+            link.waits = true;
+            self.waiting.push_back(key);
+        }
+    }
+
+    /// There is none now. The session may be kept until there is.
+    pub(super) fn no_pool(&mut self, key: usize, loss: PoolLoss) {
+        let loss = self.links[key].session.last_loss().unwrap_or(loss);
+        self.lose_and_wait(key, loss);
+    }
+
+    pub(super) fn lose_and_wait(&mut self, key: usize, loss: PoolLoss) {
+        self.lose_pool(key, loss);
+        if self.links[key].session.waits_for_pool() {
+            self.wait(key);
+        }
+    }
+
+    /// Gives those who wait their turn, as far as there are pools that may be connected to.
+    pub(super) fn serve_waiting_links(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some(key) = self.waiting.pop_front() else { break };
+            let Some(link) = self.links.get_mut(key).filter(|link| link.waits) else { continue };
+            link.waits = false;
+            if link.gone || !link.session.waits_for_pool() {
+                continue;
+            }
+            match self.choice(key) {
+                Some(pool) if self.is_early(key, pool) => self.wait(key),
+                Some(pool) if self.pools.spend(pool, self.now) => {
+                    self.guarded(key, |shard| {
+                        shard.dial(key, pool, 0, shard.now);
+                        shard.settle(key);
+                    });
+                }
+                Some(_) | None => {
+                    // Nobody behind it will fare better.
+                    self.links[key].waits = true;
+                    return self.waiting.push_front(key);
+                }
+            }
+        }
+    }
+
+    /// A session has what it needs of its pool: the pool is well.
+    pub(super) fn note_work(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        if !link.was_at_work && link.session.has_pool() {
+            link.was_at_work = true;
+            link.failures = 0;
+            self.pools.proved(link.session.pool());
+        }
+    }
+
+    /// Moves miners to pools that are to be preferred to theirs, as many as connections may be made. A miner with shares in
+    /// flight is left to get its answers, for a while.
+    pub(super) fn switch_links(&mut self) {
+        let Some(since) = self.switching_since else { return };
+        let is_patient = self.now < since + SWITCH_PATIENCE_US;
+        let mut left = 0;
+        let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
+                continue;
+            };
+            let session = &link.session;
+            let must_move = session.has_pool()
+                && (self.pools.is_outranked(session.pool(), self.now)
+                    || self.pools.place(session.pool()) != link.place);
+            if !must_move {
+                continue;
+            }
+            left += 1;
+            let must_wait = is_patient && session.shares_in_flight() > 0;
+            let client = session.client().id.0;
+            let to = self.pools.choose(client, None, self.now).filter(|_| !must_wait);
+            if to.is_some_and(|to| self.pools.can_spend(to, self.now)) {
+                self.guarded(key, |shard| {
+                    shard.lose_pool(key, PoolLoss::Switched);
+                    shard.settle(key);
+                });
+            }
+        }
+        if left == 0 {
+            self.switching_since = None;
+        }
+    }
+}
+
+/// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
+/// have closed this one.
+fn blames(loss: PoolLoss, was_at_work: bool) -> bool {
+    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset);
+    loss.is_fault() && !(is_ordinary && was_at_work)
+}
