@@ -4,8 +4,10 @@
 //! Nothing here relays a byte of a miner: the shards do that. It prints nothing and reads no configuration except in
 //! [`targets`], so that a command and a running proxy can both use it.
 
+pub mod certificate;
 pub mod resolve;
 pub mod target;
+pub mod tls;
 pub mod watch;
 
 pub use resolve::{ResolveError, Resolved, Resolver};
