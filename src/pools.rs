@@ -5,11 +5,17 @@
 //! [`targets`], so that a command and a running proxy can both use it.
 
 pub mod certificate;
+mod connect;
+pub mod findings;
+pub mod handshake;
 pub mod resolve;
+mod socks;
 pub mod target;
 pub mod tls;
 pub mod watch;
 
+pub use findings::{ExtranonceSubscription, Findings, Problem, TlsFacts};
+pub use handshake::{Timeouts, shake};
 pub use resolve::{ResolveError, Resolved, Resolver};
 pub use target::{Socks5, Target, TargetError, TlsTarget, targets};
 pub use watch::{Change, Watch};

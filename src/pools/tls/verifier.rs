@@ -117,7 +117,11 @@ impl ServerCertVerifier for PoolVerifier {
 
 /// An unknown issuer gets its name; webpki's word for a self-signed CA (it must not be a server's own) is no help.
 fn name_the_issuer(error: Error, shown: &CertificateDer<'_>) -> Error {
-    let unknown = matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer));
+    // A signature that does not fit is that of an issuer with the name of a trusted one: one that made a new key.
+    let unknown = matches!(
+        error,
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)
+    );
     let other = matches!(error, Error::InvalidCertificate(CertificateError::Other(_)));
     match Certificate::read(shown) {
         Some(facts) if facts.self_signed && (unknown || other) => {
