@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod children;
 mod demo;
+mod doctor;
 mod load;
 mod reference;
 mod run;
@@ -31,6 +32,9 @@ pub struct Cli {
     /// Check the configuration and exit, like `check`
     #[arg(long)]
     validate: bool,
+    /// Ask every pool for work and exit, like `doctor`
+    #[arg(long)]
+    test_pool_connection: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -95,6 +99,8 @@ enum Command {
     Run,
     /// Check the configuration, print what is in force, exit with 78 if it is wrong
     Check(check::Arguments),
+    /// Find out whether every pool has work for us and whether this host can run the proxy, and what to do if not
+    Doctor(doctor::Arguments),
     /// Show the product: an embedded pool, 50 simulated miners and the proxy, on this machine
     Demo(demo::Arguments),
     /// Load a Stratum V1 server, or without a target measure this proxy against a direct connection
@@ -177,8 +183,10 @@ impl Cli {
         let overrides = self.options.overrides();
         match self.command {
             _ if self.validate => check::execute(overrides, &check::Arguments::default()),
+            _ if self.test_pool_connection => doctor::execute(overrides, &doctor::Arguments::default()),
             None | Some(Command::Run) => run::execute(overrides),
             Some(Command::Check(arguments)) => check::execute(overrides, &arguments),
+            Some(Command::Doctor(arguments)) => doctor::execute(overrides, &arguments),
             Some(Command::Demo(arguments)) => {
                 let Options { config, pool, .. } = &self.options;
                 Options::refuse("demo", &[("--config", config.is_some()), ("--pool", pool.is_some())])?;

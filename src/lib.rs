@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod export;
 pub mod logging;
+pub mod pools;
 pub mod supervisor;
 
 pub use config::{

@@ -311,7 +311,11 @@ impl Proxy {
     }
 }
 
-fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
+/// Which shards run on which CPUs.
+///
+/// # Errors
+/// The CPUs asked for cannot be had.
+pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
     let shards = config.performance.worker_threads.map_or(0, std::num::NonZeroUsize::get);
     let wanted = config.server.cpus.as_ref().map_or(&[][..], |cpus| cpus.ids());
     cores::place(shards, wanted, &cores::allowed()?)

@@ -18,7 +18,7 @@ const FILES_PER_SHARD: u64 = 12;
 const LINKS_PER_SHARD_MIN: u64 = 16;
 
 /// Why the shards cannot run here.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum PreflightError {
     /// Another policy than the kernel's forbids io_uring.
     #[error("io_uring is forbidden to this process (EPERM): {cause}\n  fix: {fix}")]
@@ -74,16 +74,37 @@ pub struct Preflight {
     pub open_files: u64,
 }
 
+/// What each part of the preflight says by itself, for one who wants to know all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Whether io_uring works.
+    pub io_uring: Result<(), PreflightError>,
+    /// Whether enough memory may be locked.
+    pub memlock: Result<(), PreflightError>,
+    /// Whether enough files may be open.
+    pub open_files: Result<Preflight, PreflightError>,
+}
+
 /// Raises the soft limits of locked memory and open files, then tries what a shard does.
 ///
 /// # Errors
 /// [`PreflightError`] with the cause and the fix.
 pub fn check(shards: usize) -> Result<Preflight, PreflightError> {
+    let parts = parts(shards);
+    parts.io_uring?;
+    parts.memlock?;
+    parts.open_files
+}
+
+/// The same, without stopping at the first failure.
+pub fn parts(shards: usize) -> Parts {
     raise(Resource::Memlock);
     raise(Resource::Nofile);
-    try_io_uring()?;
-    check_memlock(shards, getrlimit(Resource::Memlock))?;
-    check_files(shards, getrlimit(Resource::Nofile))
+    Parts {
+        io_uring: try_io_uring(),
+        memlock: check_memlock(shards, getrlimit(Resource::Memlock)),
+        open_files: check_files(shards, getrlimit(Resource::Nofile)),
+    }
 }
 
 /// The soft limit may be raised to the hard one by anybody. A refusal shows in the checks that follow.

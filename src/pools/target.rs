@@ -1,0 +1,101 @@
+//! What has to be known of a pool to talk to it: plain values, checked before. It opens nothing.
+
+use crate::config::{Config, Host, Secret};
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A pool, as one who dials it has to know it. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Name in reports, logs and metrics.
+    pub name: String,
+    /// The machine.
+    pub host: Host,
+    /// TCP port, never 0.
+    pub port: u16,
+    /// TLS, when the pool is spoken to through it.
+    pub tls: Option<TlsTarget>,
+    /// The SOCKS5 proxy in between, if any.
+    pub proxy: Option<Socks5>,
+    /// User name and password to authorize with; without one, nobody is authorized.
+    pub account: Option<(String, Secret)>,
+    /// Whether changes of the extranonce are subscribed to.
+    pub extranonce: bool,
+}
+
+/// How TLS is spoken to a pool.
+#[derive(Debug, Clone)]
+pub struct TlsTarget {
+    /// Roots, pins and versions; see `tls::client_config`.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that the certificate must hold.
+    pub server_name: ServerName<'static>,
+}
+
+/// A SOCKS5 proxy. It gets the pool's name as it is: who hides behind one does not want to ask for it himself.
+#[derive(Debug, Clone)]
+pub struct Socks5 {
+    /// The machine.
+    pub host: Host,
+    /// TCP port.
+    pub port: u16,
+    /// User name and password, 1 to 255 bytes each.
+    pub credentials: Option<(String, Secret)>,
+}
+
+impl Target {
+    /// The machine that is dialled, whose name has to be resolved here: the proxy where there is one, else the pool.
+    pub fn dialled(&self) -> (&Host, u16) {
+        match &self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&self.host, self.port),
+        }
+    }
+
+    /// `host:port` of the pool, an IPv6 address in brackets.
+    pub fn endpoint(&self) -> String {
+        endpoint(&self.host, self.port)
+    }
+}
+
+/// `host:port`, an IPv6 address in brackets.
+pub fn endpoint(host: &Host, port: u16) -> String {
+    match host {
+        Host::Ip(ip) => SocketAddr::new(*ip, port).to_string(),
+        Host::Name(name) => format!("{name}:{port}"),
+    }
+}
+
+/// Why a configured pool cannot be dialled.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// The host is nothing that a certificate could name.
+    #[error("the host of pool {pool} is no name for a certificate: {host}")]
+    ServerName {
+        /// The pool.
+        pool: String,
+        /// Its host.
+        host: String,
+    },
+}
+
+/// The pools of a configuration, in the order in which they are preferred.
+///
+/// # Errors
+/// [`TargetError`]
+pub fn targets(config: &Config) -> Result<Vec<Target>, TargetError> {
+    let pool = &config.pool;
+    let password = if pool.password.is_empty() { Secret::new("x") } else { pool.password.clone() };
+    let account = (!pool.username.is_empty()).then(|| (pool.username.clone(), password));
+    Ok(vec![Target {
+        name: pool.name.clone(),
+        host: pool.host.clone(),
+        port: pool.port,
+        tls: None,
+        proxy: None,
+        account,
+        extranonce: pool.extranonce,
+    }])
+}
