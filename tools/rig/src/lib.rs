@@ -7,6 +7,7 @@ mod job_clock;
 mod miner;
 mod net;
 mod pool;
+mod relay;
 mod seed;
 mod swarm;
 mod wire;
@@ -14,6 +15,7 @@ mod wire;
 pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};
+pub use relay::{Fault, Relay, RelayConfig, RelayHandle, RelayReport, Shape};
 pub use swarm::{
     IdStyle, Load, Pacing, Percentiles, Phase, Progress, Quirks, ShareCounts, SwarmConfig, SwarmError,
     SwarmReport, run,

@@ -127,6 +127,7 @@ enum Command {
     Broadcast { line: Vec<u8>, done: Sender<u64> },
     Misbehave { misbehaviour: Misbehaviour, done: Sender<u64> },
     Difficulty { difficulty: f64, done: Sender<u64> },
+    Listen { wanted: bool, done: Sender<io::Result<()>> },
     Stop,
 }
 
@@ -165,6 +166,19 @@ impl PoolHandle {
     /// listening.
     pub fn kill_connections(&self) -> u64 {
         self.ask(Command::KillConnections).unwrap_or_default()
+    }
+
+    /// Stops listening: new connects are refused, open connections go on. The port stays the pool's.
+    pub fn kill_listener(&self) {
+        let _ = self.ask(|done| Command::Listen { wanted: false, done });
+    }
+
+    /// Listens on the same port again after [`PoolHandle::kill_listener`].
+    ///
+    /// # Errors
+    /// What listening said; `BrokenPipe` when the pool's thread is gone.
+    pub fn listen_again(&self) -> io::Result<()> {
+        self.ask(|done| Command::Listen { wanted: true, done }).unwrap_or(Err(ErrorKind::BrokenPipe.into()))
     }
 
     /// Gives every working connection a new job now; `clean` makes all older jobs unknown. Returns how many got it.
