@@ -164,8 +164,9 @@ impl Server {
         if self.world.config.misbehaviour == Misbehaviour::CloseOnAccept {
             return;
         }
-        let extranonce1 = self.world.extranonce1(self.next_serial);
-        entry.insert(Peer::new(stream, self.next_serial, extranonce1));
+        let extranonce1 = self.world.next_extranonce1();
+        let extranonce2_size = self.world.config.extranonce2_size;
+        entry.insert(Peer::new(stream, self.next_serial, extranonce1, extranonce2_size));
         let report = &mut self.world.report;
         report.connections_max_seen = report.connections_max_seen.max(self.peers.len() as u64);
     }
@@ -361,6 +362,7 @@ impl Server {
                 Command::Difficulty { difficulty, done } => {
                     done.send(self.set_difficulty(difficulty)).is_ok()
                 }
+                Command::Extranonce { size, done } => done.send(self.set_extranonce(size)).is_ok(),
                 Command::Listen { wanted, done } => done.send(self.listen(wanted)).is_ok(),
                 Command::Stop => return ControlFlow::Break(()),
             };
@@ -383,6 +385,16 @@ impl Server {
         // What arrived while the pool did not read, or was held back byte by byte, had its event already.
         self.again = self.peers.iter().map(|(slot, _)| slot).collect();
         self.again.len() as u64
+    }
+
+    /// The clean job that follows ends all shares of the old extranonce.
+    fn set_extranonce(&mut self, size: usize) -> u64 {
+        let world = &mut self.world;
+        let changed =
+            self.peers.iter_mut().filter_map(|(_, peer)| world.send_extranonce(peer, size).then_some(()));
+        let count = changed.count() as u64;
+        self.notify(true);
+        count
     }
 
     fn set_difficulty(&mut self, difficulty: f64) -> u64 {
