@@ -3,6 +3,7 @@
 //!
 //! The crate refuses to use the proxy's own parser: a fault in it must not be able to hide itself.
 
+mod certificates;
 mod job_clock;
 mod miner;
 mod net;
@@ -12,6 +13,7 @@ mod seed;
 mod swarm;
 mod wire;
 
+pub use certificates::{Authority, CertificateError, SPKI_SHA256_BYTES, ServerIdentity, TlsVersions};
 pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};

@@ -186,7 +186,7 @@ fn a_job_of_another_connection_is_unknown() {
         nonce: "00000001",
         version_bits: None,
     };
-    let mut answer = |miner: &mut Miner, job_id| {
+    let answer = |miner: &mut Miner, job_id| {
         miner.submit(&share(job_id)).unwrap();
         miner.answer_to("9").unwrap()
     };

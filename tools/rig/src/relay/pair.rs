@@ -237,15 +237,13 @@ impl Pair {
                 .give(ready, shape.split_bytes)
                 .and_then(|count| Ok((count, side.flush(shape.split_bytes)?)));
             match outcome {
-                Ok((count, has_more)) => {
-                    let has_more =
-                        has_more || (shape.split_bytes.is_some() && (1..ready.len()).contains(&count));
+                Ok((count, has_flushed)) => {
                     flow.consume(count);
                     *passed += count as u64;
-                    sent = match (has_more, count) {
-                        (true, _) => Sent::Segment,
-                        (false, 0) => Sent::Nothing,
-                        (false, _) => Sent::Bytes,
+                    sent = match (count > 0 || has_flushed, shape.split_bytes) {
+                        (false, _) => Sent::Nothing,
+                        (true, None) => Sent::Bytes,
+                        (true, Some(_)) => Sent::Segment,
                     };
                 }
                 Err(error) if is_unreachable(error.kind()) => return self.give_up_target(turn),
@@ -257,7 +255,11 @@ impl Pair {
         }
         match flow.take_ending(turn.now) {
             None => {}
-            Some(Ending::Fin) => side.end(),
+            Some(Ending::Fin) => {
+                side.end();
+                // TLS has a last word, and the next round sends it.
+                sent = Sent::Bytes;
+            }
             Some(Ending::Reset) => return ControlFlow::Break(Next::Reset),
         }
         ControlFlow::Continue(sent)

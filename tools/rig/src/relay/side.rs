@@ -107,21 +107,22 @@ impl Side {
         tls.writer().write(bytes)
     }
 
-    /// Sends what TLS has to say. Returns whether there is more that the socket would take.
+    /// Sends what TLS has to say. Returns whether the socket took some of it, which may have made room for more.
     pub(super) fn flush(&mut self, segment: Option<usize>) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(false) };
+        let mut has_sent = false;
         while tls.wants_write() {
             match tls.write_tls(&mut Wire { stream: &self.stream, segment }) {
-                Ok(_) if segment.is_some() => return Ok(tls.wants_write() || self.is_ending),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Ok(_) if segment.is_some() => return Ok(true),
+                Ok(_) => has_sent = true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(has_sent),
                 Err(error) => return Err(error),
             }
         }
         if self.is_ending {
             self.shut_down();
         }
-        Ok(false)
+        Ok(has_sent)
     }
 
     /// Ends this side's direction in good order, once what was given before has been sent.
