@@ -192,7 +192,10 @@ impl Pair {
         if room == 0 || side.is_over {
             return ControlFlow::Continue(false);
         }
-        match side.take(&mut turn.scratch[..room]) {
+        let took = side.take(&mut turn.scratch[..room]);
+        // Asked after the read: bytes that came while this thread had to wait are not older than they are.
+        turn.now = Instant::now();
+        match took {
             Took::Bytes(count) if is_lost => turn.report.bytes_lost += count as u64,
             Took::Bytes(count) => flow.push(&turn.scratch[..count], turn.now, shape),
             Took::Nothing => return ControlFlow::Continue(false),
