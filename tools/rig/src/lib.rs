@@ -10,6 +10,7 @@ mod net;
 mod pool;
 mod relay;
 mod seed;
+mod socks5;
 mod swarm;
 mod wire;
 
@@ -18,6 +19,7 @@ pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};
 pub use relay::{Fault, Relay, RelayConfig, RelayHandle, RelayReport, Shape};
+pub use socks5::{Socks5Config, Socks5Destination, Socks5Manners, Socks5Report, Socks5Request, Socks5Stub};
 pub use swarm::{
     IdStyle, Load, Pacing, Percentiles, Phase, Progress, Quirks, ShareCounts, SwarmConfig, SwarmError,
     SwarmReport, run,
