@@ -20,15 +20,41 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in one turn, so that a firehose does not starve its neighbours.
 pub(crate) const READS_PER_TURN: usize = 8;
 
-/// A listening socket, ready for many connects at once.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// A port to listen on that stays ours while nobody listens on it, so that it can be listened on again.
+pub(crate) struct Port {
+    addr: SocketAddr,
+    /// Bound and never listening: connects are refused, and the kernel gives the port to nobody else.
+    _kept: Socket,
+}
+
+impl Port {
+    /// Port 0 takes an unused port.
+    pub(crate) fn keep(addr: SocketAddr) -> io::Result<Port> {
+        let kept = bound(addr)?;
+        let no_inet = || io::Error::new(ErrorKind::Unsupported, "no IP socket");
+        let addr = kept.local_addr()?.as_socket().ok_or_else(no_inet)?;
+        Ok(Port { addr, _kept: kept })
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A listening socket, ready for many connects at once.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+        let socket = bound(self.addr)?;
+        socket.set_nonblocking(true)?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    }
+}
+
+fn bound(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A pool that is stopped and started again must get its port back while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// Makes the coming close an RST: what is unsent is thrown away, as when a host dies.

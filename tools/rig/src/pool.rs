@@ -29,6 +29,9 @@ const EXTRANONCE2_BYTES_MAX: usize = 16;
 /// What clients of the field can read: more branches would need a block of more than 2^32 transactions.
 const MERKLE_BRANCHES_MAX: usize = 32;
 
+/// Longest prefix of job ids, in bytes.
+const JOB_ID_PREFIX_BYTES_MAX: usize = 32;
+
 /// How the pool behaves. `Default` is a healthy pool of ordinary size on an unused port of 127.0.0.1.
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
@@ -55,6 +58,10 @@ pub struct PoolConfig {
     pub misbehaviour: Misbehaviour,
     /// Connections beyond this are closed at once and counted as refused.
     pub connections_max: usize,
+    /// What all job ids begin with, before eight hex digits that count the jobs: up to 32 printable ASCII characters but
+    /// quotes and backslashes. Empty for four hex digits that follow from `seed`. Two pools with the same prefix give out
+    /// the same ids.
+    pub job_id_prefix: String,
     /// Marked when [`PoolHandle::notify`] begins to send a job.
     pub job_clock: Option<JobClock>,
 }
@@ -74,6 +81,7 @@ impl Default for PoolConfig {
             seed: 1,
             misbehaviour: Misbehaviour::None,
             connections_max: 32_000,
+            job_id_prefix: String::new(),
             job_clock: None,
         }
     }
@@ -127,6 +135,8 @@ enum Command {
     Broadcast { line: Vec<u8>, done: Sender<u64> },
     Misbehave { misbehaviour: Misbehaviour, done: Sender<u64> },
     Difficulty { difficulty: f64, done: Sender<u64> },
+    Extranonce { size: usize, done: Sender<u64> },
+    Listen { wanted: bool, done: Sender<io::Result<()>> },
     Stop,
 }
 
@@ -167,6 +177,19 @@ impl PoolHandle {
         self.ask(Command::KillConnections).unwrap_or_default()
     }
 
+    /// Stops listening: new connects are refused, open connections go on. The port stays the pool's.
+    pub fn kill_listener(&self) {
+        let _ = self.ask(|done| Command::Listen { wanted: false, done });
+    }
+
+    /// Listens on the same port again after [`PoolHandle::kill_listener`].
+    ///
+    /// # Errors
+    /// What listening said; `BrokenPipe` when the pool's thread is gone.
+    pub fn listen_again(&self) -> io::Result<()> {
+        self.ask(|done| Command::Listen { wanted: true, done }).unwrap_or(Err(ErrorKind::BrokenPipe.into()))
+    }
+
     /// Gives every working connection a new job now; `clean` makes all older jobs unknown. Returns how many got it.
     pub fn notify(&self, clean: bool) -> u64 {
         self.ask(|done| Command::Notify { clean, done }).unwrap_or_default()
@@ -181,6 +204,16 @@ impl PoolHandle {
     /// Changes the manners of the running pool, for connections that are open too.
     pub fn misbehave(&self, misbehaviour: Misbehaviour) {
         let _ = self.ask(|done| Command::Misbehave { misbehaviour, done });
+    }
+
+    /// Gives every working connection that has subscribed to extranonce changes a new extranonce1 and this size of
+    /// extranonce2 (`mining.set_extranonce`), then everybody a new clean job. Returns how many got a new extranonce.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a size out of 1..=16.
+    pub fn set_extranonce(&self, size: usize) -> io::Result<u64> {
+        check_extranonce2(size)?;
+        Ok(self.ask(|done| Command::Extranonce { size, done }).unwrap_or_default())
     }
 
     /// Sends a new difficulty to every working connection and returns how many got it.
@@ -216,13 +249,25 @@ impl Drop for PoolHandle {
     }
 }
 
-fn check(config: &PoolConfig) -> io::Result<()> {
-    let refuse = |message: &str| Err(io::Error::new(ErrorKind::InvalidInput, message));
-    if !(1..=EXTRANONCE2_BYTES_MAX).contains(&config.extranonce2_size) {
+fn refuse(message: &str) -> io::Result<()> {
+    Err(io::Error::new(ErrorKind::InvalidInput, message))
+}
+
+fn check_extranonce2(size: usize) -> io::Result<()> {
+    if !(1..=EXTRANONCE2_BYTES_MAX).contains(&size) {
         return refuse("extranonce2_size must be 1..=16");
     }
+    Ok(())
+}
+
+fn check(config: &PoolConfig) -> io::Result<()> {
+    check_extranonce2(config.extranonce2_size)?;
     if config.merkle_branches > MERKLE_BRANCHES_MAX {
         return refuse("merkle_branches must be 0..=32");
+    }
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if config.job_id_prefix.len() > JOB_ID_PREFIX_BYTES_MAX || !config.job_id_prefix.bytes().all(is_plain) {
+        return refuse("job_id_prefix must be up to 32 printable ASCII characters without quotes");
     }
     if config.reject_permille > 1000 {
         return refuse("reject_permille must be 0..=1000");

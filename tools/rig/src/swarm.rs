@@ -43,6 +43,9 @@ pub struct SwarmConfig {
     /// Connect from many addresses of 127.0.0.0/8. Does nothing unless the target is an IPv4 loopback address.
     pub spread_sources: bool,
     pub quirks: Quirks,
+    /// Send `mining.extranonce.subscribe` after subscribe, and follow `mining.set_extranonce` from the next job on. Without
+    /// it a new extranonce is counted and not followed.
+    pub extranonce: bool,
     pub pacing: Pacing,
     /// Makes nonces and mixed quirks reproducible.
     pub seed: u64,
@@ -69,6 +72,7 @@ impl Default for SwarmConfig {
             password: "x".to_owned(),
             spread_sources: true,
             quirks: Quirks::default(),
+            extranonce: false,
             pacing: Pacing::Sleep,
             seed: 1,
             settle: Duration::from_secs(5),
@@ -112,7 +116,7 @@ pub struct Quirks {
     pub version_bits: bool,
     /// Pick `ids`, `pipelined` and `version_bits` by the miner's number instead.
     pub mixed: bool,
-    /// Dial again after a lost connection.
+    /// Dial again after a lost connection. Shares that were in flight on it are lost.
     pub reconnect: bool,
 }
 

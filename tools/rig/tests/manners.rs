@@ -311,3 +311,20 @@ fn killed_connections_are_reset_and_the_pool_lives_on() {
     let report = pool.stop();
     assert_eq!((report.connections_killed, report.connections_ended_by_peer), (1, 1));
 }
+
+#[test]
+fn a_pool_that_stops_listening_comes_back_at_the_same_port() {
+    let pool = pool(Misbehaviour::None);
+    let (mut miner, greeting) = at_work(&pool);
+    pool.kill_listener();
+    for _ in 0..3 {
+        let refused = Miner::connect(pool.addr()).err().map(|error| error.kind());
+        assert_eq!(refused, Some(ErrorKind::ConnectionRefused));
+    }
+    let answer = submit(&mut miner, &share(&greeting, "7", "00000001"));
+    assert!(answer.contains("true"), "open connections go on: {answer}");
+    pool.listen_again().unwrap();
+    pool.listen_again().unwrap();
+    at_work(&pool);
+    assert_eq!(pool.stop().connections_accepted, 2);
+}

@@ -55,6 +55,7 @@ impl World {
                     result.insert("version-rolling.mask".into(), format!("{mask:08x}").into());
                 }
                 "minimum-difficulty" | "subscribe-extranonce" | "info" => {
+                    peer.takes_extranonce |= extension == "subscribe-extranonce";
                     result.insert(extension.into(), true.into());
                 }
                 _ => {
@@ -80,7 +81,7 @@ impl World {
             self.send_difficulty(peer);
         }
         let (serial, extranonce1) = (peer.serial, peer.extranonce1);
-        let size = self.config.extranonce2_size;
+        let size = peer.extranonce2_size;
         let result = format!(
             "[[[\"mining.set_difficulty\",\"d{serial:08x}\"],[\"mining.notify\",\"n{serial:08x}\"]],\
              \"{extranonce1:08x}\",{size}]"
@@ -124,6 +125,7 @@ impl World {
         if misbehaviour == Misbehaviour::RejectExtranonceSubscribe {
             peer.send_error(id, "[20,\"Not supported.\",null]");
         } else if misbehaviour != Misbehaviour::SilentExtranonceSubscribe {
+            peer.takes_extranonce = true;
             peer.send_result(id, "true");
         }
         After::Continue

@@ -17,6 +17,8 @@ const FIRST_NTIME: u64 = 1_767_225_600;
 
 pub(super) struct Jobs {
     seed: u64,
+    /// What all ids begin with.
+    prefix: String,
     branches: usize,
     made: u64,
     /// Serial number of the last clean job.
@@ -32,10 +34,13 @@ struct Job {
 }
 
 impl Jobs {
-    /// Starts with one job, which is clean.
-    pub(super) fn new(seed: u64, branches: usize) -> Self {
+    /// Starts with one job, which is clean. An empty prefix stands for four hex digits that follow from the seed.
+    pub(super) fn new(seed: u64, branches: usize, prefix: &str) -> Self {
+        let prefix =
+            if prefix.is_empty() { format!("{:04x}", mix(seed, 0) & 0xffff) } else { prefix.to_owned() };
         let mut jobs = Jobs {
             seed,
+            prefix,
             branches,
             made: 0,
             clean_since: 0,
@@ -60,7 +65,7 @@ impl Jobs {
         } else if self.live.len() == JOBS_KEPT {
             self.live.pop_front();
         }
-        let id = format!("{:04x}{:08x}", mix(self.seed, 0) & 0xffff, self.made);
+        let id = format!("{}{:08x}", self.prefix, self.made);
         self.line = self.render(&id, clean);
         self.live.push_back(Job { id, serial: self.made });
     }
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_job_has_nine_params_of_the_right_lengths() {
-        let jobs = Jobs::new(5, 12);
+        let jobs = Jobs::new(5, 12, "");
         let notify: serde_json::Value = serde_json::from_slice(jobs.line()).unwrap();
         let params = notify["params"].as_array().unwrap();
         assert_eq!(params.len(), 9);
@@ -131,7 +136,7 @@ mod tests {
 
     #[test]
     fn jobs_stay_known_until_a_clean_one() {
-        let mut jobs = Jobs::new(5, 0);
+        let mut jobs = Jobs::new(5, 0, "");
         let first = jobs.live[0].id.clone();
         jobs.make(false);
         assert_eq!(jobs.find(&first), Some(1));

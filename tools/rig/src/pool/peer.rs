@@ -16,9 +16,15 @@ pub(super) struct Peer {
     /// Tells this connection from a later one in the same slot.
     pub(super) serial: u64,
     pub(super) extranonce1: u32,
+    /// Bytes of extranonce2 a share must have.
+    pub(super) extranonce2_size: usize,
+    /// Has asked to be told of a new extranonce.
+    pub(super) takes_extranonce: bool,
     pub(super) subscribed: bool,
     /// Difficulty and first job have been sent.
     pub(super) working: bool,
+    /// Serial number of the job that was sent first. Older ones are not this connection's.
+    pub(super) first_job: u64,
     /// Serial number of the job that was sent last; 0 before the first.
     pub(super) newest_job: u64,
     /// What `mining.configure` was granted.
@@ -32,14 +38,17 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(stream: TcpStream, serial: u64, extranonce1: u32) -> Self {
+    pub(super) fn new(stream: TcpStream, serial: u64, extranonce1: u32, extranonce2_size: usize) -> Self {
         Peer {
             stream,
             inbox: Inbox::default(),
             serial,
             extranonce1,
+            extranonce2_size,
+            takes_extranonce: false,
             subscribed: false,
             working: false,
+            first_job: u64::MAX,
             newest_job: 0,
             version_mask: None,
             seen: Seen::default(),

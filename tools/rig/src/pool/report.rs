@@ -33,6 +33,9 @@ pub struct PoolReport {
     pub subscribes: u64,
     pub authorizes: u64,
     pub extranonce_subscribes: u64,
+    /// `mining.set_extranonce` sent by [`PoolHandle::set_extranonce`](crate::PoolHandle::set_extranonce), over all
+    /// connections.
+    pub extranonces_changed: u64,
     pub difficulty_suggestions: u64,
     pub pings: u64,
 
@@ -45,7 +48,7 @@ pub struct PoolReport {
     pub shares_low_difficulty: u64,
     /// Job, extranonces, ntime, nonce and version bits as in an earlier share (code 22).
     pub shares_duplicate: u64,
-    /// For no job that was given out, or one that a clean job has ended (code 21).
+    /// For no job that was given out on its connection, or one that a clean job has ended (code 21).
     pub shares_unknown_job: u64,
     /// Params that are not 5 or 6 strings, no hex, a wrong extranonce2 length, version bits outside the mask (code 20).
     pub shares_malformed: u64,

@@ -14,7 +14,7 @@ use slab::Slab;
 use super::peer::Peer;
 use super::world::{After, World};
 use super::{Command, Misbehaviour, PoolConfig, PoolReport};
-use crate::net::{READ_BYTES, READS_PER_TURN, Received, listen, make_abortive, receive};
+use crate::net::{Port, READ_BYTES, READS_PER_TURN, Received, make_abortive, receive};
 
 const LISTENER: Token = Token(usize::MAX);
 const COMMANDS: Token = Token(usize::MAX - 1);
@@ -29,7 +29,9 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) struct Server {
     poll: Poll,
-    listener: TcpListener,
+    port: Port,
+    /// `None` while the pool does not listen.
+    listener: Option<TcpListener>,
     commands: Receiver<Command>,
     world: World,
     peers: Slab<Peer>,
@@ -50,14 +52,14 @@ impl Server {
         commands: Receiver<Command>,
     ) -> io::Result<(Server, SocketAddr, Waker)> {
         let poll = Poll::new()?;
-        let mut listener = listen(config.listen)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let port = Port::keep(config.listen)?;
         let waker = Waker::new(poll.registry(), COMMANDS)?;
-        let addr = listener.local_addr()?;
+        let addr = port.addr();
         let interval = config.notify_interval;
-        let server = Server {
+        let mut server = Server {
             poll,
-            listener,
+            port,
+            listener: None,
             commands,
             world: World::new(config),
             peers: Slab::new(),
@@ -68,7 +70,20 @@ impl Server {
             spreading_from: None,
             accept_at: None,
         };
+        server.listen(true)?;
         Ok((server, addr, waker))
+    }
+
+    /// Listens or stops listening.
+    fn listen(&mut self, wanted: bool) -> io::Result<()> {
+        if !wanted {
+            self.listener = None;
+        } else if self.listener.is_none() {
+            let mut listener = self.port.listen()?;
+            self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+            self.listener = Some(listener);
+        }
+        Ok(())
     }
 
     /// Serves until it is told to stop or polling fails.
@@ -116,7 +131,8 @@ impl Server {
     fn accept(&mut self) {
         self.accept_at = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
                 Ok((stream, _)) => self.welcome(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
@@ -148,8 +164,9 @@ impl Server {
         if self.world.config.misbehaviour == Misbehaviour::CloseOnAccept {
             return;
         }
-        let extranonce1 = self.world.extranonce1(self.next_serial);
-        entry.insert(Peer::new(stream, self.next_serial, extranonce1));
+        let extranonce1 = self.world.next_extranonce1();
+        let extranonce2_size = self.world.config.extranonce2_size;
+        entry.insert(Peer::new(stream, self.next_serial, extranonce1, extranonce2_size));
         let report = &mut self.world.report;
         report.connections_max_seen = report.connections_max_seen.max(self.peers.len() as u64);
     }
@@ -345,6 +362,8 @@ impl Server {
                 Command::Difficulty { difficulty, done } => {
                     done.send(self.set_difficulty(difficulty)).is_ok()
                 }
+                Command::Extranonce { size, done } => done.send(self.set_extranonce(size)).is_ok(),
+                Command::Listen { wanted, done } => done.send(self.listen(wanted)).is_ok(),
                 Command::Stop => return ControlFlow::Break(()),
             };
         }
@@ -366,6 +385,16 @@ impl Server {
         // What arrived while the pool did not read, or was held back byte by byte, had its event already.
         self.again = self.peers.iter().map(|(slot, _)| slot).collect();
         self.again.len() as u64
+    }
+
+    /// The clean job that follows ends all shares of the old extranonce.
+    fn set_extranonce(&mut self, size: usize) -> u64 {
+        let world = &mut self.world;
+        let changed =
+            self.peers.iter_mut().filter_map(|(_, peer)| world.send_extranonce(peer, size).then_some(()));
+        let count = changed.count() as u64;
+        self.notify(true);
+        count
     }
 
     fn set_difficulty(&mut self, difficulty: f64) -> u64 {

@@ -84,7 +84,6 @@ pub(super) struct Notes {
 pub(super) fn judge(
     peer: &mut Peer,
     jobs: &Jobs,
-    extranonce2_size: usize,
     params: Option<&SubmitParams<'_>>,
     notes: &mut Notes,
 ) -> Result<(), Refusal> {
@@ -95,8 +94,9 @@ pub(super) fn judge(
     if !peer.is_authorized(params.user()) {
         return Err(Refusal::Unauthorized);
     }
-    let job = jobs.find(params.job_id()).ok_or(Refusal::UnknownJob)?;
-    let key = read_key(params, job, extranonce2_size, peer.version_mask).ok_or(Refusal::Malformed)?;
+    let job =
+        jobs.find(params.job_id()).filter(|&serial| serial >= peer.first_job).ok_or(Refusal::UnknownJob)?;
+    let key = read_key(params, job, peer.extranonce2_size, peer.version_mask).ok_or(Refusal::Malformed)?;
     notes.unpadded = params.ntime().len() < 8 || params.nonce().len() < 8;
     notes.version_bits = params.version_bits().is_some();
     let (is_new, forgot) = peer.seen.insert(key);

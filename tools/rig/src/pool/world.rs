@@ -42,24 +42,27 @@ pub(super) struct World {
     pub(super) jobs: Jobs,
     pub(super) report: PoolReport,
     delayed: VecDeque<Delayed>,
+    extranonces_given: u64,
     users: HashSet<Box<str>>,
 }
 
 impl World {
     pub(super) fn new(config: PoolConfig) -> Self {
         World {
-            jobs: Jobs::new(config.seed, config.merkle_branches),
+            jobs: Jobs::new(config.seed, config.merkle_branches, &config.job_id_prefix),
             report: PoolReport { jobs: 1, ..PoolReport::default() },
             delayed: VecDeque::new(),
+            extranonces_given: 0,
             users: HashSet::new(),
             config,
         }
     }
 
     /// Never the same twice: a counter from a seeded start, spread by an odd factor, which maps one to one.
-    pub(super) fn extranonce1(&self, serial: u64) -> u32 {
+    pub(super) fn next_extranonce1(&mut self) -> u32 {
+        self.extranonces_given += 1;
         let start = mix(self.config.seed, u64::MAX) as u32;
-        start.wrapping_add((serial as u32).wrapping_mul(0x9e37_79b1))
+        start.wrapping_add((self.extranonces_given as u32).wrapping_mul(0x9e37_79b1))
     }
 
     /// Answers one line of the connection in `slot`.
@@ -94,8 +97,7 @@ impl World {
         }
         let params = SubmitParams::parse(message.params);
         let mut notes = Notes::default();
-        let verdict = judge(peer, &self.jobs, self.config.extranonce2_size, params.as_ref(), &mut notes)
-            .and_then(|()| self.luck());
+        let verdict = judge(peer, &self.jobs, params.as_ref(), &mut notes).and_then(|()| self.luck());
         self.report.shares_unpadded += u64::from(notes.unpadded);
         self.report.shares_with_version_bits += u64::from(notes.version_bits);
         self.report.uniqueness_forgotten += u64::from(notes.forgot);
@@ -211,9 +213,28 @@ impl World {
         if peer.newest_job < self.jobs.clean_since() {
             peer.seen.clear();
         }
+        if peer.newest_job == 0 {
+            peer.first_job = self.jobs.made();
+        }
         peer.newest_job = self.jobs.made();
         peer.send(&[self.jobs.line()]);
         self.report.jobs_sent += 1;
+        true
+    }
+
+    /// Queues a new extranonce. False when the connection is not at work or has not asked to be told.
+    pub(super) fn send_extranonce(&mut self, peer: &mut Peer, size: usize) -> bool {
+        if !peer.working || !peer.takes_extranonce {
+            return false;
+        }
+        peer.extranonce1 = self.next_extranonce1();
+        peer.extranonce2_size = size;
+        let line = format!(
+            "{{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"{:08x}\",{size}]}}\n",
+            peer.extranonce1
+        );
+        peer.send(&[line.as_bytes()]);
+        self.report.extranonces_changed += 1;
         true
     }
 

@@ -1,7 +1,7 @@
 //! The handshake of a swarm miner: configure, subscribe, authorize; all at once or step by step.
 
 use super::SwarmConfig;
-use super::ids::{AUTHORIZE, CONFIGURE, SUBSCRIBE};
+use super::ids::{AUTHORIZE, CONFIGURE, EXTRANONCE, SUBSCRIBE};
 use super::link::{EXTRANONCE2_BYTES_MAX, Heard, Link};
 use super::report::Tally;
 use crate::wire::{Message, hex_word};
@@ -23,21 +23,29 @@ impl Greeted {
 
     pub(super) fn is_complete(self) -> bool {
         let needed = Self::bit(SUBSCRIBE) | Self::bit(AUTHORIZE);
-        self.sent & needed == needed && self.sent == self.answered
+        // A pool that says nothing to the extranonce subscription is no reason to wait.
+        let asked = self.sent & !Self::bit(EXTRANONCE);
+        asked & needed == needed && asked & !self.answered == 0
     }
 }
 
 impl Link {
     /// Sends the first request or, pipelined, all of them.
     pub(super) fn greet(&mut self, config: &SwarmConfig) {
-        while self.send_next_greeting(config) && self.habits.pipelined {}
+        while let Some(serial) = self.send_next_greeting(config)
+            && (self.habits.pipelined || serial == EXTRANONCE)
+        {}
     }
 
-    /// False when all were sent.
-    fn send_next_greeting(&mut self, config: &SwarmConfig) -> bool {
-        let is_wanted = |serial: u64| serial != CONFIGURE || self.habits.version_bits;
+    /// `None` when all were sent.
+    fn send_next_greeting(&mut self, config: &SwarmConfig) -> Option<u64> {
+        let is_wanted = |serial: u64| match serial {
+            CONFIGURE => self.habits.version_bits,
+            EXTRANONCE => config.extranonce,
+            _ => true,
+        };
         let unsent = |&serial: &u64| is_wanted(serial) && self.greeted.sent & Greeted::bit(serial) == 0;
-        let Some(serial) = [CONFIGURE, SUBSCRIBE, AUTHORIZE].into_iter().find(unsent) else { return false };
+        let serial = [CONFIGURE, SUBSCRIBE, EXTRANONCE, AUTHORIZE].into_iter().find(unsent)?;
         self.greeted.sent |= Greeted::bit(serial);
         let out = self.outbox.buffer();
         out.extend_from_slice(b"{\"id\":");
@@ -48,13 +56,14 @@ impl Link {
                  {{\"version-rolling.mask\":\"{ASKED_MASK}\",\"version-rolling.min-bit-count\":2}}]}}\n"
             ),
             SUBSCRIBE => ",\"method\":\"mining.subscribe\",\"params\":[\"loka-rig/0.1\"]}\n".to_owned(),
+            EXTRANONCE => ",\"method\":\"mining.extranonce.subscribe\",\"params\":[]}\n".to_owned(),
             _ => {
                 let password = serde_json::Value::from(config.password.as_str());
                 format!(",\"method\":\"mining.authorize\",\"params\":[{},{password}]}}\n", self.user)
             }
         };
         out.extend_from_slice(rest.as_bytes());
-        true
+        Some(serial)
     }
 
     /// Takes the answer to one of the greeting's requests.
@@ -81,13 +90,17 @@ impl Link {
                 true
             }
             SUBSCRIBE => self.take_subscription(message),
+            // A pool may have no such thing.
+            EXTRANONCE => return Heard::Nothing,
             _ => message.is_accepted(),
         };
         if !accepted {
             tally.note_error(format!("refused: {}", message.error.map_or("no reason", |error| error.get())));
             return Heard::Refused;
         }
-        self.send_next_greeting(config);
+        if !self.habits.pipelined {
+            self.greet(config);
+        }
         self.ready_if_complete()
     }
 

@@ -18,6 +18,7 @@ pub enum IdStyle {
 }
 
 /// Serial numbers of the greeting's requests. Shares follow.
+pub(super) const EXTRANONCE: u64 = 0;
 pub(super) const SUBSCRIBE: u64 = 1;
 pub(super) const AUTHORIZE: u64 = 2;
 pub(super) const CONFIGURE: u64 = 3;

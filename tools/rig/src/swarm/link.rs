@@ -9,7 +9,7 @@ use super::{Quirks, SwarmConfig};
 use crate::JobClock;
 use crate::net::{Inbox, Outbox};
 use crate::seed::mix;
-use crate::wire::{Message, push_hex};
+use crate::wire::{Message, push_hex, text_of};
 
 /// Shares one miner may have in flight; bounds memory when the target stops answering.
 const IN_FLIGHT_MAX: usize = 4096;
@@ -77,6 +77,8 @@ pub(super) struct Link {
     pub(super) in_flight: InFlight,
     pub(super) job: Option<Job>,
     pub(super) extranonce2_size: usize,
+    /// The size that holds from the next job on.
+    next_extranonce2_size: Option<usize>,
     /// The version bits that were granted.
     pub(super) version_mask: Option<u32>,
     /// Shares this miner may still send.
@@ -114,6 +116,7 @@ impl Link {
             in_flight: InFlight::default(),
             job: None,
             extranonce2_size: 0,
+            next_extranonce2_size: None,
             version_mask: None,
             left,
             dialled_ns: 0,
@@ -132,6 +135,7 @@ impl Link {
         self.outbox = Outbox::default();
         self.greeted = Greeted::default();
         self.job = None;
+        self.next_extranonce2_size = None;
         self.version_mask = None;
         self.in_flight.clear()
     }
@@ -226,13 +230,17 @@ impl Link {
                 };
                 tally.report.jobs_received += 1;
                 self.time_job(config, tally);
+                if let Some(size) = self.next_extranonce2_size.take() {
+                    self.extranonce2_size = size;
+                }
                 self.job = Some(Job { id: id.get().into(), ntime: ntime.get().into() });
                 return self.ready_if_complete();
             }
             "mining.set_extranonce" => {
-                let size = message.param_list().get(1).and_then(|size| size.get().parse().ok());
-                if let Some(size @ 1..=EXTRANONCE2_BYTES_MAX) = size {
-                    self.extranonce2_size = size;
+                if config.extranonce {
+                    self.take_extranonce(message, tally);
+                } else {
+                    tally.report.extranonces_unasked += 1;
                 }
             }
             "mining.set_version_mask" => {
@@ -247,6 +255,22 @@ impl Link {
             _ => {}
         }
         Heard::Nothing
+    }
+
+    /// The extranonce1 is part of what is hashed, and nobody hashes here; a miner must still be able to use it.
+    fn take_extranonce(&mut self, message: &Message<'_>, tally: &mut Tally) {
+        let params = message.param_list();
+        let extranonce1 = params.first().and_then(|text| text_of(text));
+        let is_usable = extranonce1.is_some_and(|text| {
+            !text.is_empty() && text.len() % 2 == 0 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+        });
+        match params.get(1).and_then(|size| size.get().parse().ok()) {
+            Some(size @ 1..=EXTRANONCE2_BYTES_MAX) if is_usable => {
+                self.next_extranonce2_size = Some(size);
+                tally.report.extranonces += 1;
+            }
+            Some(_) | None => tally.report.malformed_lines += 1,
+        }
     }
 
     /// The first job of a connection is not timed: the pool did not begin to send it to everybody just now.

@@ -67,6 +67,7 @@ pub struct SwarmReport {
     pub handshake_timeouts: u64,
     /// Miners that had a job when the measured phase began.
     pub ready: u64,
+    /// Dials after a lost connection, failed ones included.
     pub reconnects: u64,
     /// Handshakes up to the first job.
     pub handshakes: u64,
@@ -87,7 +88,11 @@ pub struct SwarmReport {
     /// Rejected shares by error code; those without a code count as 0.
     pub reject_codes: BTreeMap<i64, u64>,
     pub jobs_received: u64,
-    /// Lines that are no Stratum message.
+    /// New extranonces that were followed from the next job on, and ones that came though
+    /// [`SwarmConfig::extranonce`](super::SwarmConfig) was off.
+    pub extranonces: u64,
+    pub extranonces_unasked: u64,
+    /// Lines that are no Stratum message, and new extranonces that are of no use.
     pub malformed_lines: u64,
     pub bytes_received: u64,
     /// The measured phase and, if later, until the last answer.
