@@ -10,10 +10,11 @@ pub(crate) mod tests;
 mod totals;
 
 pub use process::ProcessFigures;
-pub use snapshot::{PoolState, Rates, ShardFigures, Snapshot};
+pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 
 use crate::logging::DroppedLines;
+use crate::pools::PoolViews;
 use loka_runtime::{ControlEnd, Report};
 use snapshot::Mark;
 use std::io;
@@ -42,6 +43,8 @@ pub struct Facts {
     pub started: SystemTime,
     /// CPU of each shard, by the shard's number; shards beyond its end are shown without one.
     pub cpus: Vec<usize>,
+    /// What is known of each pool.
+    pub pools: PoolViews,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
 }

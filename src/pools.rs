@@ -4,10 +4,14 @@
 //! Nothing here relays a byte of a miner: the shards do that. It prints nothing and reads no configuration except in
 //! [`targets`], so that a command and a running proxy can both use it.
 
+mod breaker;
 pub mod certificate;
+mod chain;
 mod connect;
 pub mod findings;
 pub mod handshake;
+mod judge;
+pub mod lookout;
 pub mod resolve;
 mod socks;
 pub mod target;
@@ -16,6 +20,7 @@ pub mod watch;
 
 pub use findings::{ExtranonceSubscription, Findings, Problem, TlsFacts};
 pub use handshake::{Timeouts, shake};
+pub use lookout::{Lookout, LookoutError, LookoutHandle, PoolView, PoolViews};
 pub use resolve::{ResolveError, Resolved, Resolver};
 pub use target::{Socks5, Target, TargetError, TlsTarget, targets};
 pub use watch::{Change, Watch};

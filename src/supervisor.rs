@@ -3,25 +3,27 @@
 //! It moves no byte of a miner. A shard that dies takes the process with it, so that whoever runs it starts it again:
 //! half a farm without a proxy would be noticed later and cost more.
 
+mod certificate;
 mod plan;
-mod resolve;
 mod signals;
 
 pub use plan::{StandardPipeline, standard_pipeline};
-pub use resolve::ResolveError;
 pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle};
 use crate::aggregate::{Aggregator, AggregatorHandle, Facts, Snapshot, SnapshotReader};
 use crate::config::Config;
 use crate::logging::DroppedLines;
+use crate::pools::tls::TlsSetupError;
+use crate::pools::{Lookout, LookoutError, LookoutHandle};
+use certificate::CertificateWatch;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardSpec, Start,
-    bind_all, mailbox, spawn,
+    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardSpec,
+    Start, bind_all, mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 
-/// Events that may wait to be looked at: signals, ended shards, resolved names.
+/// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
 const EVENTS_MAX: usize = 64;
 /// How much longer than its deadline a drain may take before the process ends all the same.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
@@ -44,9 +46,12 @@ pub enum StartError {
     /// The host lacks what shards need.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// The pool's name could not be resolved.
+    /// The pools cannot be watched, or none of their names leads anywhere.
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Lookout(#[from] LookoutError),
+    /// The certificate for miners cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsSetupError),
     /// The CPUs asked for cannot be had.
     #[error(transparent)]
     Cores(#[from] CoresError),
@@ -98,7 +103,8 @@ enum Event {
     ShardReady,
     Stop(&'static str),
     ShardEnded { shard: usize, result: Result<(), ShardError> },
-    Addresses(Vec<SocketAddr>),
+    Pools(Arc<[PoolNow]>),
+    MinerTls(Arc<rustls::ServerConfig>),
 }
 
 /// Asks a running proxy to drain; asking twice ends it at once.
@@ -142,7 +148,8 @@ pub struct Proxy {
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
-    _resolver: resolve::Resolver,
+    _lookout: LookoutHandle,
+    _certificate: Option<CertificateWatch>,
 }
 
 impl Proxy {
@@ -165,27 +172,28 @@ impl Proxy {
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
-        let addresses = resolve::once(config.first_pool())?;
-        let plan = plan::shard_plan(config, &addresses, specs.len(), host);
-        let listen = config.server.listen().collect::<Vec<_>>();
-        let sockets = bind_all(&listen, &specs, config.server.steering)?;
+        let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
+        let lookout = Lookout::prepare(config)?;
+        let pools = lookout.pools_now();
+        let plan = plan::shard_plan(config, &lookout.targets(), &pools, miner_tls, specs.len(), host);
+        let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
         let (posts, ends) = mailboxes(specs.len());
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
-        let facts =
-            Facts { version: env!("CARGO_PKG_VERSION"), started: SystemTime::now(), cpus, dropped_lines };
+        let (version, started) = (env!("CARGO_PKG_VERSION"), SystemTime::now());
+        let facts = Facts { version, started, cpus, pools: lookout.views(), dropped_lines };
         let aggregator = Aggregator::start(ends.0.clone(), facts, config.metrics.collection_interval)?;
         let admin = match config.metrics.listen() {
             Some(address) => Some(admin::start(address, aggregator.snapshots())?),
             None => None,
         };
         let changed = send.clone();
-        let resolver = resolve::Resolver::start(config.first_pool(), addresses, move |addresses| {
-            // Full: the next look will find the same change.
-            changed.try_send(Event::Addresses(addresses)).is_ok()
-        })?;
+        // Full: the next look finds the same change.
+        let tell = move |pools| changed.try_send(Event::Pools(pools)).is_ok();
+        let lookout = lookout.start(aggregator.snapshots(), tell)?;
+        let certificate = watch_certificate(config, &send)?;
         // Last, because from here on miners are served.
         for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
             let up = send.clone();
@@ -199,8 +207,7 @@ impl Proxy {
         tracing::info!(
             listen = ?listen,
             metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
-            pool = %config.first_pool().endpoint(),
-            pool_name = config.first_pool().name,
+            pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
             shards = ends.0.len(),
             connections_max = plan.connections_max * ends.0.len(),
             open_files = host.open_files,
@@ -213,7 +220,8 @@ impl Proxy {
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
-            _resolver: resolver,
+            _lookout: lookout,
+            _certificate: certificate,
         })
     }
 
@@ -253,7 +261,8 @@ impl Proxy {
         let cause = loop {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
-                Ok(Event::Addresses(addresses)) => self.tell_addresses(&addresses),
+                Ok(Event::Pools(pools)) => self.ends.tell_all(&Command::Pools(pools)),
+                Ok(Event::MinerTls(config)) => self.ends.tell_all(&Command::MinerTls(config)),
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(RunError::ShardDied { shard, cause });
@@ -284,7 +293,7 @@ impl Proxy {
                 }
                 // Whoever signals a process and then its group sends one wish twice.
                 Ok(Event::Stop(_)) if began.elapsed() > SAME_WISH => return Err(RunError::Impatient),
-                Ok(Event::Stop(_) | Event::Addresses(_) | Event::ShardReady) => {}
+                Ok(Event::Stop(_) | Event::Pools(_) | Event::MinerTls(_) | Event::ShardReady) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(RunError::DrainOverdue);
                 }
@@ -304,11 +313,6 @@ impl Proxy {
         );
         Ok(last)
     }
-
-    fn tell_addresses(&self, addresses: &[SocketAddr]) {
-        tracing::info!(?addresses, "the pool's addresses have changed");
-        self.ends.tell_all(&Command::PoolAddresses(addresses.into()));
-    }
 }
 
 /// Which shards run on which CPUs.
@@ -319,6 +323,13 @@ pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
     let shards = config.performance.worker_threads.map_or(0, std::num::NonZeroUsize::get);
     let wanted = config.server.cpus.as_ref().map_or(&[][..], |cpus| cpus.ids());
     cores::place(shards, wanted, &cores::allowed()?)
+}
+
+/// Looks after the certificate that miners are shown, where there is one.
+fn watch_certificate(config: &Config, events: &Sender<Event>) -> io::Result<Option<CertificateWatch>> {
+    let Some(tls) = &config.server.tls else { return Ok(None) };
+    let events = events.clone();
+    CertificateWatch::start(tls, move |config| events.try_send(Event::MinerTls(config)).is_ok()).map(Some)
 }
 
 /// What a shard gets of its mailbox.
@@ -341,7 +352,12 @@ fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
         match events.recv_deadline(deadline) {
             Ok(Event::ShardReady) => return Ok(()),
             Ok(Event::ShardEnded { result: Err(cause), .. }) => return Err(cause.into()),
-            Ok(Event::ShardEnded { result: Ok(()), .. } | Event::Stop(_) | Event::Addresses(_)) => {}
+            Ok(
+                Event::ShardEnded { result: Ok(()), .. }
+                | Event::Stop(_)
+                | Event::Pools(_)
+                | Event::MinerTls(_),
+            ) => {}
             Err(_) => return Err(StartError::Slow),
         }
     }

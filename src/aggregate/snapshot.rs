@@ -1,8 +1,10 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
 use super::{Facts, ProcessFigures, Totals};
-use loka_proto::{Direction, End, Reject, Stats};
+use crate::pools::PoolView;
+use loka_proto::{Direction, End, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A shard that has not reported for this long is stalled. It reports every 500 ms.
@@ -31,6 +33,10 @@ pub struct Snapshot {
     pub rates: Rates,
     /// What the process uses; read once an interval.
     pub process: ProcessFigures,
+    /// Each pool, in the order of the configuration.
+    pub pools: Arc<[PoolView]>,
+    /// The last requests of pools to go elsewhere, each with its number.
+    pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
     pub last_dial_failed: bool,
     /// Log lines lost since the start.
@@ -79,9 +85,9 @@ pub struct Rates {
     busy: Vec<f64>,
 }
 
-/// How the pool is reached.
+/// How pools are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolState {
+pub enum PoolService {
     /// No miner needs it now.
     Idle,
     /// Connections are open.
@@ -167,6 +173,8 @@ impl Snapshot {
             shards: shards.collect(),
             rates: rates.clone(),
             process,
+            pools: Arc::clone(&facts.pools.borrow()),
+            redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),
         }
@@ -192,6 +200,11 @@ impl Snapshot {
         self.shards.iter().map(|shard| figure(&shard.shell)).sum()
     }
 
+    /// Connections to one pool that are open now.
+    pub fn links_of_pool(&self, index: usize) -> u64 {
+        self.shell(|shell| shell.links_of_pool.get(index).copied().unwrap_or(0))
+    }
+
     /// Connections that ended by somebody's fault.
     pub fn connection_errors(&self) -> u64 {
         let ends = &self.stats.counts.ends;
@@ -215,14 +228,15 @@ impl Snapshot {
         messages(&self.stats, Direction::ToMiner) + messages(&self.stats, Direction::ToPool)
     }
 
-    /// How the pool is reached.
-    pub fn pool(&self) -> PoolState {
+    /// How pools are reached.
+    pub fn pool_service(&self) -> PoolService {
+        let has_failed = |pool: &PoolView| pool.state == PoolState::Failed;
         if self.shell(|shell| shell.pool_links) > 0 {
-            PoolState::Up
-        } else if self.last_dial_failed {
-            PoolState::Unreachable
+            PoolService::Up
+        } else if self.last_dial_failed || !self.pools.is_empty() && self.pools.iter().all(has_failed) {
+            PoolService::Unreachable
         } else {
-            PoolState::Idle
+            PoolService::Idle
         }
     }
 }

@@ -23,6 +23,7 @@ impl Post {
 
 pub(crate) fn facts() -> Facts {
     Facts {
+        pools: tokio::sync::watch::channel(Arc::from([])).1,
         version: "1.2.3",
         started: SystemTime::now(),
         cpus: vec![4, 6],
@@ -64,7 +65,7 @@ pub(crate) fn report(shard: usize) -> Report {
     stats.counts.shares.forwarded = 3;
     stats.verdict(Verdict::Accepted, 1024.0, 20_000);
     stats.verdict(Verdict::Rejected(RejectClass::Stale), 1024.0, 40_000);
-    stats.connected(5_000);
+    stats.connected(loka_proto::PoolId::default(), 5_000);
     report.shell = Shell {
         accepted: 10,
         dials: 10,
@@ -139,11 +140,11 @@ fn a_silent_shard_is_stalled_and_its_pool_state_is_told() {
     let post = Post::default();
     let (mut state, reader) = still(2, &post);
     let begin = state.mark.at;
-    assert_eq!(reader.latest().pool(), PoolState::Idle);
+    assert_eq!(reader.latest().pool_service(), PoolService::Idle);
     post.send(report(0));
     post.send(report(1));
     state.tick(begin, false);
-    assert_eq!(reader.latest().pool(), PoolState::Up);
+    assert_eq!(reader.latest().pool_service(), PoolService::Up);
     let mut failing = Report { shard: 1, ..Report::default() };
     (failing.shell.dials, failing.shell.dial_failures) = (3, 3);
     state.tick(begin + Duration::from_secs(1), false);
@@ -152,7 +153,7 @@ fn a_silent_shard_is_stalled_and_its_pool_state_is_told() {
     quiet.shell.connections = 1;
     post.send(quiet);
     state.tick(begin + Duration::from_secs(2), false);
-    assert_eq!(reader.latest().pool(), PoolState::Unreachable);
+    assert_eq!(reader.latest().pool_service(), PoolService::Unreachable);
     post.send(Report { shard: 1, ..Report::default() });
     state.tick(begin + Duration::from_secs(8), false);
     let stalled: Vec<bool> = reader.latest().shards.iter().map(ShardFigures::is_stalled).collect();

@@ -1,7 +1,9 @@
 //! Sums since the start. Merging is all that happens here; nothing is derived.
 
-use loka_proto::Stats;
+use loka_proto::stats::REDIRECTS_MAX;
+use loka_proto::{Redirect, Stats};
 use loka_runtime::{Report, Shell};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Everything counted since the start.
@@ -11,6 +13,9 @@ pub struct Totals {
     pub stats: Stats,
     /// What each shard counted, by its number.
     pub shards: Vec<ShardTotals>,
+    /// The last requests of pools to go elsewhere, each with its number.
+    pub redirects: VecDeque<(u64, Redirect)>,
+    redirects_counted: u64,
     /// Whether the newest outcome of opening a pool connection was a failure. A report that holds both counts as a
     /// success: the pool can be reached.
     pub last_dial_failed: bool,
@@ -19,7 +24,7 @@ pub struct Totals {
 /// What one shard counted since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ShardTotals {
-    /// Its shell: counters are sums, `connections`, `pool_links` and `queued_bytes` are as last reported.
+    /// Its shell: counters are sums, gauges are as last reported.
     pub shell: Shell,
     /// Shares it sent on to the pool.
     pub shares_forwarded: u64,
@@ -34,6 +39,8 @@ impl Totals {
     pub fn new(shards: usize) -> Self {
         Self {
             stats: Stats::default(),
+            redirects: VecDeque::new(),
+            redirects_counted: 0,
             shards: vec![ShardTotals::default(); shards],
             last_dial_failed: false,
         }
@@ -42,6 +49,17 @@ impl Totals {
     /// Adds a report that was collected at `now`.
     pub fn add(&mut self, report: &Report, now: Instant) {
         self.stats.merge(&report.stats);
+        for redirect in self.stats.redirects.drain(..) {
+            // Every miner of a pool is asked the same: the newest few are enough.
+            let is_known = self.redirects.back().is_some_and(|(_, last)| *last == redirect);
+            if !is_known {
+                self.redirects.push_back((self.redirects_counted, redirect));
+                self.redirects_counted += 1;
+            }
+            if self.redirects.len() > REDIRECTS_MAX {
+                self.redirects.pop_front();
+            }
+        }
         if !report.stats.connect_us.is_empty() {
             self.last_dial_failed = false;
         } else if report.shell.dial_failures > 0 {
@@ -75,6 +93,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         span_us,
         connections,
         pool_links,
+        links_of_pool,
+        waiting,
         queued_bytes,
     } = *new;
     Shell {
@@ -88,6 +108,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         span_us: before.span_us + span_us,
         connections,
         pool_links,
+        links_of_pool,
+        waiting,
         queued_bytes,
     }
 }

@@ -11,7 +11,7 @@ use crate::pools::{Findings, Problem, Resolver, Target, Timeouts, shake, targets
 use clap::Args;
 use host::{Check, Facts, Grade, Wants};
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -94,7 +94,7 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
         screen::complain(&format_args!("asking {} pool(s) for work, for up to {timeout} ...", targets.len()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let pools = runtime.block_on(examine_all(targets, arguments.timeout))?;
+    let pools = runtime.block_on(examine_all(targets, &config.failover.dns_servers, arguments.timeout))?;
     let report = Report { pools, host: host::judge(&Facts::read(&config), &Wants::of(&config)) };
     if arguments.json {
         screen::say(&json::object(&report))?;
@@ -105,8 +105,12 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
 }
 
 /// All pools at the same time; in the order of the configuration.
-async fn examine_all(targets: Vec<Target>, timeout: Duration) -> anyhow::Result<Vec<Patient>> {
-    let resolver = Arc::new(Resolver::new(&[])?);
+async fn examine_all(
+    targets: Vec<Target>,
+    servers: &[IpAddr],
+    timeout: Duration,
+) -> anyhow::Result<Vec<Patient>> {
+    let resolver = Arc::new(Resolver::new(servers)?);
     let mut examined = JoinSet::new();
     for (index, target) in targets.into_iter().enumerate() {
         let resolver = Arc::clone(&resolver);

@@ -1,6 +1,8 @@
 //! `/health`: one look for people and load balancers.
 
-use crate::aggregate::{PoolState, Snapshot};
+use crate::aggregate::{PoolService, Snapshot};
+use crate::pools::PoolView;
+use loka_proto::PoolState;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 /// The body of `/health`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Health {
-    /// `healthy`, `degraded` (a shard is stalled or the pool unreachable), `draining` or `starting`.
+    /// `healthy`, `degraded` (a shard is stalled, or a pool not healthy), `draining` or `starting`.
     pub status: &'static str,
     /// Time since the start, as `2d 4h 23m`.
     pub uptime: String,
@@ -20,6 +22,25 @@ pub struct Health {
     pub connections: u64,
     /// What the proxy is made of.
     pub services: Services,
+    /// Each pool, in the order of the configuration.
+    pub pools: Vec<Pool>,
+}
+
+/// One pool.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Where it is, as configured.
+    pub endpoint: String,
+    /// `healthy`, `degraded`, `failed` or `recovering`.
+    pub state: &'static str,
+    /// Why; empty while all is well.
+    pub cause: String,
+    /// Seconds that it has been in this state.
+    pub state_seconds: u64,
+    /// Miners' connections to it now.
+    pub connections: u64,
 }
 
 /// What the proxy is made of.
@@ -37,8 +58,9 @@ impl Health {
     /// Reads it from the newest snapshot.
     pub fn of(now: &Snapshot) -> Self {
         let stalled = now.shards.iter().any(|shard| shard.is_stalled());
-        let pool = now.pool();
-        let degraded = stalled || !now.is_fresh() || pool == PoolState::Unreachable;
+        let pool = now.pool_service();
+        let has_bad_pool = now.pools.iter().any(|pool| pool.state != PoolState::Healthy);
+        let degraded = stalled || !now.is_fresh() || has_bad_pool || pool == PoolService::Unreachable;
         let shards = if now.is_starting() {
             "starting"
         } else if stalled {
@@ -61,6 +83,7 @@ impl Health {
             uptime_seconds: now.uptime.as_secs(),
             version: now.version,
             connections: now.shell(|shell| shell.connections),
+            pools: now.pools.iter().enumerate().map(|(index, pool)| pool_of(now, index, pool)).collect(),
             services: Services {
                 shards,
                 pool: pool_label(pool),
@@ -70,11 +93,22 @@ impl Health {
     }
 }
 
-pub(super) fn pool_label(pool: PoolState) -> &'static str {
+fn pool_of(now: &Snapshot, index: usize, pool: &PoolView) -> Pool {
+    Pool {
+        name: pool.name.clone(),
+        endpoint: pool.endpoint.clone(),
+        state: pool.state.label(),
+        cause: pool.cause.clone(),
+        state_seconds: now.taken.saturating_duration_since(pool.since).as_secs(),
+        connections: now.links_of_pool(index),
+    }
+}
+
+pub(super) fn pool_label(pool: PoolService) -> &'static str {
     match pool {
-        PoolState::Idle => "idle",
-        PoolState::Up => "up",
-        PoolState::Unreachable => "unreachable",
+        PoolService::Idle => "idle",
+        PoolService::Up => "up",
+        PoolService::Unreachable => "unreachable",
     }
 }
 

@@ -239,7 +239,7 @@ impl Figures {
 impl Pool {
     fn of(now: &Snapshot) -> Self {
         Self {
-            state: pool_label(now.pool()),
+            state: pool_label(now.pool_service()),
             links: now.shell(|shell| shell.pool_links),
             dials: now.shell(|shell| shell.dials),
             dial_failures: now.shell(|shell| shell.dial_failures),

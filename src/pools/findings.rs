@@ -201,6 +201,32 @@ mod tests {
     }
 
     #[test]
+    fn every_problem_is_documented_and_has_a_fix() {
+        let documents = include_str!("../../config/README.md");
+        let text = || "text".to_owned();
+        for problem in [
+            Problem::Dns { text: text(), fix: "fix" },
+            Problem::ConnectionRefused,
+            Problem::Unreachable(text()),
+            Problem::ConnectTimeout,
+            Problem::Proxy(text()),
+            Problem::Tls { text: text(), fix: "fix" },
+            Problem::NoSubscribeAnswer,
+            Problem::SubscribeRefused(text()),
+            Problem::BadSubscribe(text()),
+            Problem::Unauthorized(text()),
+            Problem::NoJob,
+            Problem::Garbage(text()),
+            Problem::Closed("text"),
+        ] {
+            assert!(documents.contains(&format!("`{}`", problem.label())), "{problem:?}");
+            assert!(
+                !problem.to_string().is_empty() && !problem.fix().is_empty() && !problem.fix().contains("  ")
+            );
+        }
+    }
+
+    #[test]
     fn good_is_a_job_or_without_an_account_a_subscription() {
         let subscribed = Findings { time_to_subscribe: Some(Duration::ZERO), ..Findings::default() };
         assert!(subscribed.is_good(false) && !subscribed.is_good(true));

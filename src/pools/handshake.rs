@@ -49,9 +49,10 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// The usual ones, all of them together within `total`.
+    /// All steps together within `total`. Who allows more than usual allows it for the steps that pools are slow at.
     pub fn within(total: Duration) -> Self {
-        Self { total, ..Self::default() }
+        let usual = Self::default();
+        Self { subscribe: usual.subscribe.max(total / 2), job: usual.job.max(total), total, ..usual }
     }
 }
 

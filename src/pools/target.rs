@@ -1,6 +1,7 @@
 //! What has to be known of a pool to talk to it: plain values, checked before. It opens nothing.
 
-use crate::config::{Config, Host, Secret};
+use super::tls::{TlsSetupError, client_config};
+use crate::config::{Config, Host, PoolConfig, PoolTls, Secret, TlsVersion};
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,23 +80,50 @@ pub enum TargetError {
         /// Its host.
         host: String,
     },
+    /// What is to be trusted cannot be read.
+    #[error("pool {pool}: {cause}")]
+    Tls {
+        /// The pool.
+        pool: String,
+        /// What is wrong.
+        #[source]
+        cause: TlsSetupError,
+    },
 }
 
-/// The pools of a configuration, in the order in which they are preferred.
+/// The pools of a configuration, in its order.
 ///
 /// # Errors
 /// [`TargetError`]
 pub fn targets(config: &Config) -> Result<Vec<Target>, TargetError> {
-    let pool = &config.pool;
+    config.pools.iter().map(target).collect()
+}
+
+fn target(pool: &PoolConfig) -> Result<Target, TargetError> {
     let password = if pool.password.is_empty() { Secret::new("x") } else { pool.password.clone() };
     let account = (!pool.username.is_empty()).then(|| (pool.username.clone(), password));
-    Ok(vec![Target {
+    let proxy = pool.proxy.as_ref().map(|proxy| Socks5 {
+        host: proxy.host.clone(),
+        port: proxy.port,
+        credentials: proxy.credentials.clone(),
+    });
+    Ok(Target {
         name: pool.name.clone(),
         host: pool.host.clone(),
         port: pool.port,
-        tls: None,
-        proxy: None,
+        tls: pool.tls.as_ref().map(|tls| tls_target(pool, tls)).transpose()?,
+        proxy,
         account,
         extranonce: pool.extranonce,
-    }])
+    })
+}
+
+fn tls_target(pool: &PoolConfig, tls: &PoolTls) -> Result<TlsTarget, TargetError> {
+    let name = tls.server_name.clone().unwrap_or_else(|| pool.host.to_string());
+    let no_name = |_| TargetError::ServerName { pool: pool.name.clone(), host: name.clone() };
+    let server_name = ServerName::try_from(name.clone()).map_err(no_name)?;
+    let min_1_3 = tls.min_version == TlsVersion::V1_3;
+    let config = client_config(tls.ca_file.as_deref(), &tls.pins, min_1_3)
+        .map_err(|cause| TargetError::Tls { pool: pool.name.clone(), cause })?;
+    Ok(TlsTarget { config, server_name })
 }

@@ -1,14 +1,19 @@
 //! From the configuration to what a shard is told: intent flows this way only.
 
-use crate::config::{Config, Host};
+use crate::config::{Config, Host, PoolConfig, ServerConfig};
 use crate::logging::TraceLog;
+use crate::pools::{Socks5, Target};
 use loka_proto::middleware::RateLimit;
-use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, UserRule};
+use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, PoolPolicy, UserRule};
 use loka_runtime::limits::CONNECTIONS_PER_SHARD_MAX;
 use loka_runtime::preflight::Preflight;
-use loka_runtime::{ShardPlan, address_of};
+use loka_runtime::{
+    PoolNow, PoolPlan, PoolTls, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks, address_of,
+};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The middleware that the product ships.
@@ -21,7 +26,14 @@ pub fn standard_pipeline(config: &Config) -> StandardPipeline {
 }
 
 /// What each of `shards` shards does.
-pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, host: Preflight) -> ShardPlan {
+pub(super) fn shard_plan(
+    config: &Config,
+    targets: &[Arc<Target>],
+    pools: &[PoolNow],
+    miner_tls: Option<Arc<rustls::ServerConfig>>,
+    shards: usize,
+    host: Preflight,
+) -> ShardPlan {
     let wanted = config.server.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
     let of_shard = CONNECTIONS_PER_SHARD_MAX as u64;
     let possible = host.connections_max.min(of_shard * shards as u64);
@@ -37,7 +49,17 @@ pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, ho
     let slack = if shards > 1 { even / 8 } else { 0 };
     let connections = (even + slack).min(host.connections_max / shards as u64).min(wanted).min(of_shard);
     ShardPlan {
-        pool_addresses: pool.to_vec(),
+        pools: targets
+            .iter()
+            .zip(pools)
+            .zip(&config.pools)
+            .map(|((t, now), pool)| pool_plan(t, now, pool))
+            .collect(),
+        connects_per_second: config.failover.connects_per_second.map(|all| part_of(all, shards)),
+        warm_links: config.performance.connection_pool_size.div_ceil(shards),
+        speaks: speaks(&config.server),
+        miner_tls,
+        proxies: config.server.proxy_protocol_from.clone(),
         policy: policy(config),
         connect_us: us(config.performance.connection_timeout),
         connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
@@ -47,18 +69,72 @@ pub(super) fn shard_plan(config: &Config, pool: &[SocketAddr], shards: usize, ho
     }
 }
 
+/// A limit of the whole proxy, shared out: rounded down, so that all together keep it, but at least one.
+fn part_of(all: NonZeroU32, shards: usize) -> NonZeroU32 {
+    let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
+    NonZeroU32::new(all.get() / shards).unwrap_or(NonZeroU32::MIN)
+}
+
+/// What miners speak on each listener, in the order of [`listen`].
+fn speaks(server: &ServerConfig) -> Vec<Speaks> {
+    let on_port = match &server.tls {
+        Some(tls) if tls.same_port => Speaks::Either,
+        Some(_) | None => Speaks::Plain,
+    };
+    let plain = server.listen().map(|_| on_port);
+    plain.chain(server.listen_tls().map(|_| Speaks::Tls)).collect()
+}
+
+/// Where miners connect: the plain port's addresses first.
+pub(super) fn listen(server: &ServerConfig) -> Vec<SocketAddr> {
+    server.listen().chain(server.listen_tls()).collect()
+}
+
+fn pool_plan(target: &Target, now: &PoolNow, pool: &PoolConfig) -> PoolPlan {
+    let tls = target
+        .tls
+        .as_ref()
+        .map(|tls| PoolTls { config: Arc::clone(&tls.config), server_name: tls.server_name.clone() });
+    PoolPlan {
+        addresses: Arc::clone(&now.addresses),
+        state: now.state,
+        priority: pool.priority,
+        weight: pool.weight,
+        tls,
+        socks: target.proxy.as_ref().and_then(|proxy| socks_route(target, proxy)),
+    }
+}
+
+/// What the proxy on the way is asked for. The configuration has checked the lengths already.
+fn socks_route(target: &Target, proxy: &Socks5) -> Option<SocksRoute> {
+    let to = match &target.host {
+        Host::Ip(ip) => SocksTarget::Address(SocketAddr::new(*ip, target.port)),
+        Host::Name(name) => SocksTarget::Name(name.clone(), target.port),
+    };
+    let login = match &proxy.credentials {
+        Some((user, password)) => Some(SocksLogin::new(user.clone(), password.reveal().to_owned()).ok()?),
+        None => None,
+    };
+    Some(SocksRoute { target: to, login })
+}
+
 fn policy(config: &Config) -> Policy {
-    let pool = config.first_pool();
     Policy {
-        user: UserRule::new(&pool.username, pool.password.reveal(), &pool.separator),
-        extranonce: pool.extranonce,
-        pool_host: match &pool.host {
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.clone(),
-        },
-        pool_port: pool.port,
+        pools: config.pools.iter().map(pool_policy).collect(),
         handshake_us: us(config.server.handshake_timeout),
         idle_us: us(config.limiter.connections),
+        hold_us: us(config.failover.hold_miners),
+        answer_us: us(config.failover.handshake_timeout),
+    }
+}
+
+fn pool_policy(pool: &PoolConfig) -> PoolPolicy {
+    PoolPolicy {
+        user: UserRule::new(&pool.username, pool.password.reveal(), &pool.separator),
+        extranonce: pool.extranonce,
+        host: pool.host.to_string(),
+        port: pool.port,
+        reconnect_domains: pool.reconnect_domains.clone(),
     }
 }
 

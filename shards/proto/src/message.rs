@@ -13,6 +13,12 @@ pub use method::Method;
 pub use miner::{Asked, Authorize, Configure, MinerMessage, Submit};
 pub use pool::{Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 
+/// Tells the block that jobs build on from others, by the `prevhash` of a job.
+#[must_use]
+pub fn block_mark(prev_hash: &str) -> u64 {
+    crate::wire::fingerprint(prev_hash.as_bytes())
+}
+
 /// Whether all of a text is hexadecimal digits of either case. It looks at all of them, whatever it finds, which for the
 /// two kilobytes of a job is several times faster than to stop at the first that is none.
 fn is_hex_text(text: &str) -> bool {

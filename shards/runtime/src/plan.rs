@@ -158,6 +158,8 @@ pub struct ShardPlan {
     pub connects_per_second: Option<NonZeroU32>,
     /// What holds for every session.
     pub policy: Policy,
+    /// Connections that are opened ahead of need to the pool that is chosen first.
+    pub warm_links: usize,
     /// What miners speak on each listener; plain Stratum on those that are not named.
     pub speaks: Vec<Speaks>,
     /// The proxy's own certificate for miners that speak TLS; without one they are not understood.

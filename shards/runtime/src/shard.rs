@@ -28,8 +28,8 @@ use loka_proto::{JobBodies, Out, Parser, Tick};
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use rustls::ClientConfig;
 use rustls::client::Resumption;
+use rustls::{ClientConfig, ServerConfig};
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -219,6 +219,7 @@ impl<P: Stage> Shard<P> {
             config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
             tls.config = Arc::new(config);
         }
+        plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
         let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
@@ -290,6 +291,16 @@ impl<P: Stage> Shard<P> {
         self.mailbox.send_last(self.report);
         Ok(())
     }
+}
+
+/// A configuration whose tickets are made by this shard alone, since their keys are kept behind a lock: a miner that comes
+/// back to another shard shakes hands anew.
+fn tickets_of_its_own(config: &Arc<ServerConfig>) -> Arc<ServerConfig> {
+    let mut own = ServerConfig::clone(config);
+    if let Ok(ticketer) = rustls::crypto::ring::Ticketer::new() {
+        own.ticketer = ticketer;
+    }
+    Arc::new(own)
 }
 
 /// See [`HEARTBEAT`]. Ends by itself, because a cancelled task would leak.

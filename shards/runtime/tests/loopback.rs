@@ -104,6 +104,7 @@ fn a_shard_that_cannot_go_on_says_so() {
     let plan = ShardPlan {
         pools: Vec::new(),
         connects_per_second: None,
+        warm_links: 0,
         speaks: Vec::new(),
         miner_tls: None,
         proxies: Vec::new(),

@@ -146,6 +146,26 @@ fn times_are_held_within_bounds_and_an_answer_that_changes_is_seen() {
 }
 
 #[test]
+fn a_watch_tells_where_a_name_leads_as_soon_as_it_knows() {
+    use crate::pools::Watch;
+    let server = Server::start();
+    server.tell("b.example", Zone { v4: vec![[192, 0, 2, 2].into()], v6: vec![], ttl: 60 });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let resolver = Arc::new(Resolver::with_servers(&[server.address]).unwrap());
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        for name in ["gone.example", "b.example"] {
+            watch.add(Host::Name(name.to_owned()), 1, None, now);
+        }
+        let changes = watch.changed(&resolver).await;
+        assert_eq!(changes.iter().map(|change| change.index).collect::<Vec<_>>(), [1]);
+        assert_eq!(watch.known(1), ["192.0.2.2:1".parse().unwrap()]);
+        assert!(watch.known(0).is_empty());
+        assert!(watch.next_due().unwrap() > now, "the one that failed is asked for again later");
+    });
+}
+
+#[test]
 fn what_is_wrong_is_told_apart() {
     let server = Server::start();
     let host = |name: &str| name.to_owned();

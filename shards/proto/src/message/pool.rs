@@ -1,9 +1,9 @@
 //! What pools say.
 
 use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
-use crate::message::{JobId, Method, is_hex_text};
+use crate::message::{JobId, Method, block_mark, is_hex_text};
 use crate::session::Filtered;
-use crate::wire::{Envelope, Json, JsonKind, Span, fingerprint};
+use crate::wire::{Envelope, Json, JsonKind, Span};
 
 /// A checked message of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +136,7 @@ impl Notify {
         Some(Notify {
             job: JobId::of(job),
             clean_jobs: is_clean,
-            prev_hash: fingerprint(prev_hash.as_str()?.as_bytes()),
+            prev_hash: block_mark(prev_hash.as_str()?),
             job_at: job_span(line, job, prev_hash.string_span()?)?,
             clean_at: clean_span(line, ntime.string_span()?.end + 1, is_clean),
         })

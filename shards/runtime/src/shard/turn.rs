@@ -186,7 +186,7 @@ impl<P: Stage> Shard<P> {
                 self.pools.set(&pools);
                 self.switching_since = Some(self.now);
             }
-            Command::MinerTls(config) => self.plan.miner_tls = Some(config),
+            Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
             Command::Drain { within_us } => self.drain(within_us),
         }
     }

@@ -108,6 +108,7 @@ impl Proxy {
         let mut plan = ShardPlan {
             pools: vec![PoolPlan::at(pool)],
             connects_per_second: None,
+            warm_links: 0,
             speaks: Vec::new(),
             miner_tls: None,
             proxies: Vec::new(),

@@ -1,0 +1,468 @@
+//! Watches all pools: what the shards counted, what handshakes of our own find, where their names lead. It decides how far
+//! each can be trusted, and says so to the shards, the log, and whoever asks.
+//!
+//! One thread with a runtime of its own. It moves no byte of a miner, and no shard waits for it.
+
+use super::breaker::{Around, Breaker, Setting, Transition};
+use super::chain::Chain;
+use super::judge::{Figures, Judge};
+use super::{Change, Findings, ResolveError, Resolver, Target, TargetError, Timeouts, Watch, shake, targets};
+use crate::aggregate::{Snapshot, SnapshotReader};
+use crate::config::{Config, FailoverConfig, Host};
+use loka_proto::message::block_mark;
+use loka_proto::{PoolState, Redirect};
+use loka_runtime::PoolNow;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+/// How often the counters are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// News that may wait: one handshake and one answer for each pool at a time.
+const NEWS_MAX: usize = 64;
+
+/// Why the pools cannot be watched.
+#[derive(Debug, Error)]
+pub enum LookoutError {
+    /// A pool is not described well enough to be dialled.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No name of any pool leads anywhere.
+    #[error("{0}")]
+    Resolve(#[from] ResolveError),
+    /// The thread or its runtime cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// One pool, for whoever looks at it.
+#[derive(Debug, Clone)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Where it is, as configured.
+    pub endpoint: String,
+    /// Lower is preferred.
+    pub priority: u32,
+    /// Its part of the miners among pools of the same priority.
+    pub weight: u32,
+    /// How far it can be trusted.
+    pub state: PoolState,
+    /// Why; empty while all is well.
+    pub cause: String,
+    /// Since when.
+    pub since: Instant,
+    /// Addresses that its name leads to now.
+    pub addresses: usize,
+    /// How often it came into each state, by the state's index.
+    pub transitions: [u64; PoolState::COUNT],
+}
+
+/// Views of all pools, in the order of the configuration.
+pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
+
+enum News {
+    Names(Vec<Change>),
+    Probed(usize, Box<Findings>),
+    Redirected(usize, String, Vec<SocketAddr>),
+}
+
+struct Watched {
+    target: Arc<Target>,
+    /// Where its name leads.
+    configured: Arc<[SocketAddr]>,
+    /// Where it has sent its miners, until it fails.
+    redirected: Option<Arc<[SocketAddr]>>,
+    place: u32,
+    breaker: Breaker,
+    judge: Judge,
+    priority: u32,
+    weight: u32,
+    transitions: [u64; PoolState::COUNT],
+}
+
+impl Watched {
+    fn addresses(&self) -> &Arc<[SocketAddr]> {
+        self.redirected.as_ref().unwrap_or(&self.configured)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.breaker.state() != PoolState::Failed && !self.addresses().is_empty()
+    }
+}
+
+/// Watches the pools; see [`Lookout::start`].
+pub struct Lookout {
+    runtime: Runtime,
+    state: State,
+    names: Watch,
+    views: PoolViews,
+}
+
+struct State {
+    pools: Vec<Watched>,
+    limits: FailoverConfig,
+    timeouts: Timeouts,
+    chain: Chain,
+    resolver: Arc<Resolver>,
+    publish: watch::Sender<Arc<[PoolView]>>,
+    news: mpsc::Sender<News>,
+    heard: Option<mpsc::Receiver<News>>,
+    /// Redirects before this number have been dealt with.
+    redirects_seen: u64,
+    told: Vec<PoolNow>,
+}
+
+/// Stands for the running thread, which ends when this is dropped.
+#[derive(Debug)]
+pub struct LookoutHandle {
+    _stop: watch::Sender<()>,
+}
+
+impl Lookout {
+    /// Reads what is to be trusted, and looks all names up once.
+    ///
+    /// # Errors
+    /// [`LookoutError`]; a name that leads nowhere is one only when all do.
+    pub fn prepare(config: &Config) -> Result<Lookout, LookoutError> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.max_blocking_threads(config.performance.blocking_threads.get()).enable_all();
+        let runtime = builder.build()?;
+        let targets = targets(config)?;
+        let resolver = Arc::new(Resolver::new(&config.failover.dns_servers)?);
+        let now = Instant::now();
+        let (mut names, mut addresses) = (Watch::default(), Vec::new());
+        let mut failed = None;
+        for found in runtime.block_on(look_up(&targets, &resolver)) {
+            let first = found.map_err(|error| {
+                tracing::warn!(%error, "a pool cannot be used until its name leads somewhere");
+                failed = Some(error);
+            });
+            addresses.push(first.clone().map_or_else(|()| Vec::new(), |resolved| resolved.addresses));
+            let (host, port) = targets[addresses.len() - 1].dialled();
+            names.add(host.clone(), port, first.ok(), now);
+        }
+        if let Some(error) = failed.filter(|_| addresses.iter().all(Vec::is_empty)) {
+            return Err(error.into());
+        }
+        let pools = targets.into_iter().zip(addresses).zip(&config.pools);
+        let pools = pools.map(|((target, addresses), pool)| {
+            let weight = pool.weight.get();
+            watched(target, addresses, &config.failover, (pool.priority, weight), now)
+        });
+        let mut pools: Vec<Watched> = pools.collect();
+        if pools.len() > 1 {
+            pools.iter_mut().for_each(|pool| pool.breaker.look_at_once(now));
+        }
+        let (publish, views) = watch::channel(views_of(&pools));
+        let (news, heard) = mpsc::channel(NEWS_MAX);
+        let timeouts = Timeouts {
+            connect: config.performance.connection_timeout,
+            subscribe: config.failover.handshake_timeout,
+            ..Timeouts::default()
+        };
+        let (limits, told) = (config.failover.clone(), Vec::new());
+        let (chain, heard, redirects_seen) = (Chain::default(), Some(heard), 0);
+        let state =
+            State { pools, limits, timeouts, chain, resolver, publish, news, heard, redirects_seen, told };
+        Ok(Lookout { runtime, state, names, views })
+    }
+
+    /// What it was told to watch, as one who dials has to know it.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        self.state.pools.iter().map(|pool| Arc::clone(&pool.target)).collect()
+    }
+
+    /// What shards are to know of the pools now.
+    pub fn pools_now(&self) -> Vec<PoolNow> {
+        self.state.pools_now()
+    }
+
+    /// Views of the pools, from now on.
+    pub fn views(&self) -> PoolViews {
+        self.views.clone()
+    }
+
+    /// Begins to watch, on a thread named `pools`. `tell` is called with what shards are to know when it has changed, and
+    /// says whether that was taken.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        self,
+        snapshots: SnapshotReader,
+        tell: impl Fn(Arc<[PoolNow]>) -> bool + Send + 'static,
+    ) -> io::Result<LookoutHandle> {
+        let (stop, stopped) = watch::channel(());
+        let Lookout { runtime, mut state, names, views: _ } = self;
+        state.told = state.pools_now();
+        let run =
+            move || LocalSet::new().block_on(&runtime, watch_pools(state, names, snapshots, tell, stopped));
+        std::thread::Builder::new().name("pools".to_owned()).spawn(run)?;
+        Ok(LookoutHandle { _stop: stop })
+    }
+}
+
+fn watched(
+    target: Target,
+    addresses: Vec<SocketAddr>,
+    limits: &FailoverConfig,
+    (priority, weight): (u32, u32),
+    now: Instant,
+) -> Watched {
+    let FailoverConfig { backoff_min, backoff_max, stable_for, .. } = *limits;
+    Watched {
+        target: Arc::new(target),
+        configured: addresses.into(),
+        redirected: None,
+        place: 0,
+        breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
+        judge: Judge::new(now),
+        priority,
+        weight,
+        transitions: [0; PoolState::COUNT],
+    }
+}
+
+async fn look_up(targets: &[Target], resolver: &Resolver) -> Vec<Result<super::Resolved, ResolveError>> {
+    let mut found = Vec::new();
+    // One after the other: each is bounded by ten seconds, and the usual farm has two.
+    for target in targets {
+        let (host, port) = target.dialled();
+        found.push(resolver.resolve(host, port).await);
+    }
+    found
+}
+
+fn views_of(pools: &[Watched]) -> Arc<[PoolView]> {
+    let view = |pool: &Watched| PoolView {
+        name: pool.target.name.clone(),
+        endpoint: pool.target.endpoint(),
+        priority: pool.priority,
+        weight: pool.weight,
+        state: pool.breaker.state(),
+        cause: pool.breaker.cause().to_owned(),
+        since: pool.breaker.since(),
+        addresses: pool.addresses().len(),
+        transitions: pool.transitions,
+    };
+    pools.iter().map(view).collect()
+}
+
+async fn watch_pools(
+    mut state: State,
+    names: Watch,
+    snapshots: SnapshotReader,
+    tell: impl Fn(Arc<[PoolNow]>) -> bool,
+    mut stopped: watch::Receiver<()>,
+) {
+    let Some(mut heard) = state.heard.take() else { return };
+    tokio::task::spawn_local(watch_names(names, Arc::clone(&state.resolver), state.news.clone()));
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = look.tick() => state.look(&snapshots.latest()),
+            news = heard.recv() => match news {
+                Some(news) => state.hear(news),
+                None => return,
+            },
+            // It changes only by being dropped.
+            _ = stopped.changed() => return,
+        }
+        state.begin_probes();
+        state.tell(&tell);
+    }
+}
+
+async fn watch_names(mut names: Watch, resolver: Arc<Resolver>, news: mpsc::Sender<News>) {
+    loop {
+        let changes = names.changed(&resolver).await;
+        if news.send(News::Names(changes)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl State {
+    fn pools_now(&self) -> Vec<PoolNow> {
+        let now = |pool: &Watched| PoolNow {
+            addresses: Arc::clone(pool.addresses()),
+            state: pool.breaker.state(),
+            place: pool.place,
+        };
+        self.pools.iter().map(now).collect()
+    }
+
+    fn around(&self, pool: usize) -> Around {
+        let mut others = self.pools.iter().enumerate().filter(|(index, _)| *index != pool);
+        let has_other = others.any(|(_, other)| other.is_usable());
+        Around { has_other, watches_idle: self.pools.len() > 1, chance: chance() }
+    }
+
+    /// Looks at what the shards counted.
+    fn look(&mut self, snapshot: &Snapshot) {
+        let now = Instant::now();
+        for index in 0..self.pools.len() {
+            let figures = Figures {
+                counts: snapshot.stats.pools.get(index).cloned().unwrap_or_default(),
+                links: snapshot.links_of_pool(index),
+            };
+            let block = figures.counts.prev_hash;
+            let pool = &mut self.pools[index];
+            let mut seen = pool.judge.look(&figures, &self.limits, now);
+            if figures.links > 0 && block != 0 && pool.judge.heard() == now {
+                self.chain.show(index, block, now);
+            }
+            if self.chain.is_behind(index, self.limits.behind_for) {
+                seen.is_bad = Some(format!(
+                    "it builds on an older block than the others for {:?}",
+                    self.limits.behind_for
+                ));
+            }
+            let around = self.around(index);
+            let changed = self.pools[index].breaker.observe(seen, around, now);
+            self.note(index, changed);
+        }
+        self.follow_redirects(snapshot);
+    }
+
+    fn follow_redirects(&mut self, snapshot: &Snapshot) {
+        for (number, redirect) in snapshot.redirects.iter() {
+            if *number < self.redirects_seen {
+                continue;
+            }
+            self.redirects_seen = number + 1;
+            self.follow(redirect.clone());
+        }
+    }
+
+    /// A pool sends its miners elsewhere, within what the configuration allows.
+    fn follow(&self, redirect: Redirect) {
+        let index = redirect.pool.index();
+        let Some(pool) = self.pools.get(index) else { return };
+        let name = pool.target.name.as_str();
+        if pool.target.proxy.is_some() {
+            return tracing::warn!(
+                pool = name,
+                host = redirect.host,
+                "client.reconnect is not followed through a proxy"
+            );
+        }
+        let host = match redirect.host.parse() {
+            Ok(ip) => Host::Ip(ip),
+            Err(_) => Host::Name(redirect.host.to_ascii_lowercase()),
+        };
+        let port = redirect.port.unwrap_or(pool.target.port);
+        let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
+        let name = name.to_owned();
+        tokio::task::spawn_local(async move {
+            match resolver.resolve(&host, port).await {
+                Ok(resolved) => {
+                    let place = host.with_port(port);
+                    let _ = news.send(News::Redirected(index, place, resolved.addresses)).await;
+                }
+                Err(error) => tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
+            }
+        });
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Names(changes) => {
+                for Change { index, addresses } in changes {
+                    let Some(pool) = self.pools.get_mut(index) else { continue };
+                    tracing::info!(pool = pool.target.name, ?addresses, "the pool's addresses have changed");
+                    pool.configured = addresses.into();
+                }
+            }
+            News::Redirected(index, to, addresses) => {
+                let Some(pool) = self.pools.get_mut(index) else { return };
+                tracing::info!(pool = pool.target.name, to, "the pool sends its miners elsewhere: followed");
+                pool.redirected = Some(addresses.into());
+                pool.place = pool.place.wrapping_add(1);
+            }
+            News::Probed(index, findings) => self.probed(index, &findings),
+        }
+    }
+
+    fn probed(&mut self, index: usize, findings: &Findings) {
+        let now = Instant::now();
+        if let Some(hash) = &findings.prev_hash {
+            self.chain.show(index, block_mark(hash), now);
+        }
+        let pool = &self.pools[index];
+        let outcome = match &findings.problem {
+            Some(problem) => Err(problem.to_string()),
+            None if !findings.is_good(pool.target.account.is_some()) => Err("it gave no work".to_owned()),
+            None if self.chain.is_behind(index, self.limits.behind_for) => {
+                Err("it builds on an older block than the others".to_owned())
+            }
+            None => Ok(()),
+        };
+        let around = self.around(index);
+        let pool = &mut self.pools[index];
+        if outcome.is_ok() {
+            pool.judge.forgive();
+        }
+        let changed = pool.breaker.probed(outcome, around, now);
+        self.note(index, changed);
+    }
+
+    /// One line for each change of state.
+    fn note(&mut self, index: usize, changed: Option<Transition>) {
+        let Some(Transition { from, to, cause }) = changed else { return };
+        let pool = &mut self.pools[index];
+        pool.transitions[to.index()] += 1;
+        let name = pool.target.name.as_str();
+        match to {
+            PoolState::Healthy | PoolState::Recovering => {
+                tracing::info!(pool = name, %from, %to, cause, "the pool's state has changed");
+            }
+            PoolState::Degraded | PoolState::Failed => {
+                tracing::warn!(pool = name, %from, %to, cause, "the pool's state has changed");
+            }
+        }
+        if to == PoolState::Failed {
+            pool.redirected = None;
+            pool.judge.forgive();
+            self.chain.forget(index);
+        }
+    }
+
+    fn begin_probes(&mut self) {
+        let now = Instant::now();
+        for (index, pool) in self.pools.iter_mut().enumerate() {
+            if !pool.breaker.take_probe(now) {
+                continue;
+            }
+            let (target, addresses) = (Arc::clone(&pool.target), Arc::clone(pool.addresses()));
+            let (news, timeouts) = (self.news.clone(), self.timeouts);
+            tokio::task::spawn_local(async move {
+                let findings = shake(&target, &addresses, timeouts).await;
+                let _ = news.send(News::Probed(index, Box::new(findings))).await;
+            });
+        }
+    }
+
+    /// Tells the shards and whoever looks, where something has changed.
+    fn tell(&mut self, tell: &impl Fn(Arc<[PoolNow]>) -> bool) {
+        self.publish.send_replace(views_of(&self.pools));
+        let now = self.pools_now();
+        if now != self.told && tell(now.as_slice().into()) {
+            self.told = now;
+        }
+    }
+}
+
+/// A number from 0 to 1. Every hasher of the standard library begins with keys of its own.
+fn chance() -> f64 {
+    let drawn = RandomState::new().build_hasher().finish() >> 11;
+    drawn as f64 / (1_u64 << 53) as f64
+}
