@@ -21,9 +21,23 @@ impl Post {
     }
 }
 
+fn one_pool() -> crate::pools::PoolView {
+    crate::pools::PoolView {
+        name: "pool".to_owned(),
+        endpoint: "pool.example.com:3333".to_owned(),
+        priority: 1,
+        weight: 1,
+        state: loka_proto::PoolState::Healthy,
+        cause: String::new(),
+        since: Instant::now(),
+        addresses: 1,
+        transitions: [0; loka_proto::PoolState::COUNT],
+    }
+}
+
 pub(crate) fn facts() -> Facts {
     Facts {
-        pools: tokio::sync::watch::channel(Arc::from([])).1,
+        pools: tokio::sync::watch::channel(Arc::from([one_pool()])).1,
         version: "1.2.3",
         started: SystemTime::now(),
         cpus: vec![4, 6],

@@ -5,7 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
-use loka_proto::{Direction, End, Filtered, Method, Reject, RejectClass};
+use loka_proto::{Direction, End, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Every metric family there is.
@@ -50,6 +50,80 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_pool_links", &[], "Connections to the pool open now.", |now, out| {
         out.count(now.shell(|shell| shell.pool_links));
     }),
+    gauge("loka_stratum_miners_waiting", &[], "Miners that wait for a connection to a pool.", |now, out| {
+        out.count(now.shell(|shell| shell.waiting));
+    }),
+    counter(
+        "loka_stratum_miners_moved_total",
+        &[],
+        "Miners moved to another pool connection.",
+        |now, out| {
+            out.count(now.stats.counts.moved);
+        },
+    ),
+    gauge(
+        "loka_stratum_pool_state",
+        &["pool", "state"],
+        "1 for the state that the pool is in, 0 for the others.",
+        |now, out| {
+            for pool in now.pools.iter() {
+                for state in PoolState::ALL {
+                    out.value(&[&pool.name, state.label()], f64::from(u8::from(pool.state == *state)));
+                }
+            }
+        },
+    ),
+    counter(
+        "loka_stratum_pool_transitions_total",
+        &["pool", "state"],
+        "Times the pool came into a state.",
+        |now, out| {
+            for pool in now.pools.iter() {
+                for state in PoolState::ALL {
+                    out.value(&[&pool.name, state.label()], pool.transitions[state.index()] as f64);
+                }
+            }
+        },
+    ),
+    gauge("loka_stratum_pool_connections", &["pool"], "Connections to the pool open now.", |now, out| {
+        for (index, pool) in now.pools.iter().enumerate() {
+            out.value(&[&pool.name], now.links_of_pool(index) as f64);
+        }
+    }),
+    counter(
+        "loka_stratum_pool_connections_opened_total",
+        &["pool"],
+        "Connections to the pool opened, up to where it can be spoken to.",
+        |now, out| pools(now, out, |counts| counts.connected),
+    ),
+    counter(
+        "loka_stratum_pool_connections_lost_total",
+        &["pool", "reason"],
+        "Connections to the pool lost, or not had, by reason.",
+        |now, out| {
+            for (pool, counts) in pool_counts(now) {
+                for loss in PoolLoss::ALL {
+                    let count = counts.map_or(0, |counts| counts.losses[loss.index()]);
+                    out.value(&[pool, loss.label()], count as f64);
+                }
+            }
+        },
+    ),
+    counter("loka_stratum_pool_jobs_total", &["pool"], "Jobs received, on all connections.", |now, out| {
+        pools(now, out, |counts| counts.jobs);
+    }),
+    counter("loka_stratum_pool_shares_accepted_total", &["pool"], "Shares the pool accepted.", |now, out| {
+        pools(now, out, |counts| counts.accepted);
+    }),
+    counter("loka_stratum_pool_shares_rejected_total", &["pool"], "Shares the pool rejected.", |now, out| {
+        pools(now, out, |counts| counts.rejected);
+    }),
+    counter(
+        "loka_stratum_pool_shares_lost_total",
+        &["pool"],
+        "Shares in flight when their connection was lost, of miners that stayed and were told.",
+        |now, out| pools(now, out, |counts| counts.lost),
+    ),
     // Messages and bytes.
     counter("loka_stratum_messages_received_total", &["from", "method"], "Messages received.", |now, out| {
         messages(now, out, &[("miner", Direction::FromMiner), ("pool", Direction::FromPool)]);
@@ -121,6 +195,12 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_shares_unanswered_total", &[], "Shares the pool never answered.", |now, out| {
         out.count(now.stats.counts.shares.unanswered);
     }),
+    counter(
+        "loka_stratum_shares_lost_total",
+        &[],
+        "Shares in flight when their pool connection was lost, of miners that stayed and were told.",
+        |now, out| out.count(now.stats.counts.shares.lost),
+    ),
     counter(
         "loka_stratum_shares_refused_total",
         &[],
@@ -236,6 +316,16 @@ fn protocol_errors(now: &Snapshot, out: &mut Series) {
     }
     for why in Filtered::ALL {
         out.value(&["pool", why.label()], counts.filtered[why.index()] as f64);
+    }
+}
+
+fn pool_counts(now: &Snapshot) -> impl Iterator<Item = (&str, Option<&PoolStats>)> {
+    now.pools.iter().enumerate().map(|(index, pool)| (pool.name.as_str(), now.stats.pools.get(index)))
+}
+
+fn pools(now: &Snapshot, out: &mut Series, figure: impl Fn(&PoolStats) -> u64) {
+    for (pool, counts) in pool_counts(now) {
+        out.value(&[pool], counts.map_or(0, &figure) as f64);
     }
 }
 

@@ -223,7 +223,9 @@ impl Breaker {
     fn enter(&mut self, to: PoolState, cause: &str, now: Instant) -> Transition {
         let from = std::mem::replace(&mut self.state, to);
         self.since = now;
-        self.probe_at = None;
+        if to != PoolState::Degraded {
+            self.probe_at = None;
+        }
         self.cause = if to == PoolState::Healthy { String::new() } else { cause.to_owned() };
         if to == PoolState::Healthy {
             self.attempts = 0;
