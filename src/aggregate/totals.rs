@@ -95,6 +95,7 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         pool_links,
         links_of_pool,
         waiting,
+        warm,
         queued_bytes,
     } = *new;
     Shell {
@@ -110,6 +111,7 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         pool_links,
         links_of_pool,
         waiting,
+        warm,
         queued_bytes,
     }
 }

@@ -53,6 +53,9 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_miners_waiting", &[], "Miners that wait for a connection to a pool.", |now, out| {
         out.count(now.shell(|shell| shell.waiting));
     }),
+    gauge("loka_stratum_warm_links", &[], "Connections to pools open ahead of need.", |now, out| {
+        out.count(now.shell(|shell| shell.warm));
+    }),
     counter(
         "loka_stratum_miners_moved_total",
         &[],

@@ -1,5 +1,7 @@
 //! Opens pool connections without waiting for them. Names were resolved elsewhere.
 
+pub(crate) mod route;
+
 use crate::poller::Readiness;
 use crate::socks::Socks;
 use loka_proto::{PoolId, PoolLoss, Tick};

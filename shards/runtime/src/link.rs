@@ -208,7 +208,7 @@ impl Side {
 
     /// Makes the closing that follows a reset. In an orderly one the side that closes first keeps the local port for another
     /// minute; a farm that connects again as a whole would run out of ports for its pool.
-    fn close_by_reset(&self) {
+    pub(crate) fn close_by_reset(&self) {
         if let Some(socket) = &self.socket {
             // Where it cannot be set the connection is closed in the ordinary way.
             let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
@@ -263,6 +263,8 @@ pub(crate) struct Link {
     pub(crate) source: Option<Box<SocketAddr>>,
     /// It stands in the queue of those that wait for a pool.
     pub(crate) waits: bool,
+    /// This pool connection was open before the miner came: that it is closed at once says nothing of the pool.
+    pub(crate) is_from_warm: bool,
     /// This pool connection has brought the miner all that it needs.
     pub(crate) was_at_work: bool,
     /// The pool that failed this miner last.
@@ -291,6 +293,7 @@ impl Link {
             front: None,
             source: None,
             waits: false,
+            is_from_warm: false,
             was_at_work: false,
             avoids: None,
             retry_at: Tick(0),
@@ -310,7 +313,7 @@ impl Link {
         match token {
             Token::Miner(_) => Some(&mut self.miner),
             Token::Pool(_) => Some(&mut self.pool),
-            Token::Tick | Token::Listener(_) => None,
+            Token::Tick | Token::Listener(_) | Token::Warm(_) => None,
         }
     }
 

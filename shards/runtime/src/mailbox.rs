@@ -42,6 +42,8 @@ pub struct Shell {
     pub links_of_pool: [u64; POOLS_MAX],
     /// Miners that wait for a pool connection now.
     pub waiting: u64,
+    /// Connections to pools that nobody needs yet, open or on their way.
+    pub warm: u64,
     /// Bytes waiting in queues and sessions now.
     pub queued_bytes: u64,
 }

@@ -44,6 +44,10 @@ pub mod limits {
     pub const COMMANDS_MAX: usize = 16;
     /// Microseconds that a pool which could not be reached, or did not answer, is left alone; then one connection tries.
     pub const AVOID_US: u64 = 1_000_000;
+    /// Microseconds that a connection is kept open for nobody: pools close those that do not subscribe after about a minute.
+    pub const WARM_MAX_US: u64 = 20_000_000;
+    /// Such connections that are begun in one tick.
+    pub const WARM_PER_TICK: usize = 16;
     /// How often that time doubles for a miner that a pool fails again and again.
     pub const BACKOFF_DOUBLINGS_MAX: u8 = 4;
     /// Microseconds after which the connection that tries such a pool has come to nothing, and another may try.

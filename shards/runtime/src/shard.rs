@@ -11,6 +11,7 @@ mod pools;
 mod queues;
 mod seeking;
 mod turn;
+mod warm;
 
 use crate::buffers::Spares;
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use warm::Warm;
 
 /// Entries of glommio's rings: the shard polls a single descriptor through them.
 const RING_DEPTH: usize = 128;
@@ -198,6 +200,8 @@ struct Shard<P> {
     last_report: Tick,
     next_client: u64,
     pools: Pools,
+    /// Connections to pools that nobody needs yet.
+    warm: Slab<Warm>,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<usize>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -258,6 +262,7 @@ impl<P: Stage> Shard<P> {
             last_report: now,
             next_client: 0,
             pools,
+            warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,
             turns: 0,

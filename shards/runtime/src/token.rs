@@ -7,6 +7,8 @@ pub(crate) enum Token {
     Listener(usize),
     Miner(usize),
     Pool(usize),
+    /// A connection to a pool that nobody needs yet.
+    Warm(usize),
 }
 
 impl Token {
@@ -16,17 +18,19 @@ impl Token {
             Token::Listener(index) => (1, index),
             Token::Miner(key) => (2, key),
             Token::Pool(key) => (3, key),
+            Token::Warm(slot) => (4, slot),
         };
-        (index as u64) << 2 | kind
+        (index as u64) << 3 | kind
     }
 
     pub(crate) fn unpack(token: u64) -> Token {
-        let index = usize::try_from(token >> 2).unwrap_or(usize::MAX);
-        match token & 3 {
+        let index = usize::try_from(token >> 3).unwrap_or(usize::MAX);
+        match token & 7 {
             0 => Token::Tick,
             1 => Token::Listener(index),
             2 => Token::Miner(index),
-            _ => Token::Pool(index),
+            3 => Token::Pool(index),
+            _ => Token::Warm(index),
         }
     }
 }

@@ -200,3 +200,30 @@ fn connections_to_a_pool_are_paced() {
     }
     assert_eq!(pool.report().connections_accepted, 10);
 }
+
+#[test]
+fn warm_connections_wait_for_miners_are_used_once_and_replaced() {
+    let pool = pool(1);
+    let mut proxy = Proxy::start(pool.addr(), 1, |p| {
+        plan(p, &[pool.addr()]);
+        p.warm_links = 3;
+    });
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while pool.report().connections_active < 3 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", pool.report());
+        std::thread::yield_now();
+    }
+    let mut miners: Vec<(Miner, Greeting)> = (0..3).map(|_| movable(proxy.address)).collect();
+    for (miner, work) in &mut miners {
+        assert!(accepted(miner, work, "5", "00000005"));
+    }
+    proxy.until("they are replaced", |_, shells| shells[0].warm == 3 && shells[0].links_of_pool[0] == 3);
+    // The pool closes those that nobody uses, which harms nobody.
+    pool.kill_connections();
+    for (miner, _) in &mut miners {
+        let next = told(miner);
+        assert!(accepted(miner, &next, "6", "00000006"));
+    }
+    proxy.until("all is well again", |stats, shells| shells[0].warm == 3 && stats.counts.moved == 3);
+    assert_eq!(proxy.stats.counts.ends.iter().sum::<u64>(), 0);
+}

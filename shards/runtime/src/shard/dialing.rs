@@ -1,12 +1,11 @@
-//! Pool connections on their way: which address is tried, the proxy and the TLS handshake behind it, and what comes of it.
+//! Pool connections of links on their way: which address is tried, and what comes of it.
 
 use super::{Shard, Trouble};
+use crate::dial::route::{Means, Went, go_on};
 use crate::dial::{self, Dial, Step};
-use crate::link::{Read, Side};
-use crate::plan::limits::{HURRIED_CONNECT_US, READ_BYTES};
+use crate::link::Side;
+use crate::plan::limits::HURRIED_CONNECT_US;
 use crate::poller::{Interest, Readiness};
-use crate::socks::{Progress, Socks};
-use crate::tls::Tls;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
 use loka_proto::{PoolId, PoolLoss, Tick};
@@ -15,6 +14,14 @@ impl<P: Stage> Shard<P> {
     /// Opens a connection to a pool. `tried` addresses of it have failed the link since `since`; each is tried once. It
     /// begins with the address that worked last for anybody, so that a dead one does not cost every miner its time-out.
     pub(super) fn dial(&mut self, key: usize, pool: PoolId, tried: usize, since: Tick) {
+        let warm = if tried == 0 { self.take_warm(pool, key) } else { None };
+        if let Some(side) = warm {
+            let link = &mut self.links[key];
+            (link.pool, link.pool_turn, link.place) = (side, self.turns, self.pools.place(pool));
+            link.is_from_warm = true;
+            return self.pool_up(key, pool, self.now - since, &[]);
+        }
+        self.links[key].is_from_warm = false;
         let mut loss = PoolLoss::Unreachable;
         for tried in tried..self.pools.addresses(pool) {
             let Some((at, address)) = self.pools.begin(pool, self.now) else { break };
@@ -45,123 +52,33 @@ impl<P: Stage> Shard<P> {
 
     /// The socket of a pool connection on its way has become ready.
     pub(super) fn go_on_dialing(&mut self, key: usize, told: Readiness) {
-        let Some(dial) = &self.links[key].dial else { return };
-        match dial.step {
-            Step::Connecting if told.write || told.hangup => self.connected(key, told),
-            Step::Connecting => {}
-            Step::Asking(_) if told.read || told.hangup => self.hear_proxy(key, told),
-            Step::Handshaking if told.read || told.hangup => self.hear_handshake(key, told),
-            Step::Asking(_) | Step::Handshaking => {}
-        }
-        if told.write && self.links[key].dial.is_some() {
-            let link = &mut self.links[key];
-            if link.pool.flush(&mut self.spares, self.now).is_err() {
-                self.next_address(key, PoolLoss::Reset);
-            }
-        }
-    }
-
-    /// The socket is open, or has failed.
-    fn connected(&mut self, key: usize, told: Readiness) {
-        let link = &mut self.links[key];
-        let (Some(socket), Some(dial)) = (&link.pool.socket, &mut link.dial) else { return };
-        if let Err(error) = dial::finish(socket, told) {
-            return self.next_address(key, dial::loss_of(&error));
-        }
-        let Some(socks) = self.plan.pools.get(dial.pool.index()).and_then(|pool| pool.socks.as_ref()) else {
-            return self.begin_tls(key, &[]);
-        };
-        let mut words = Vec::new();
-        let sent = match Socks::start(&socks.target, socks.login.as_ref(), &mut words) {
-            Ok(asking) => {
-                dial.step = Step::Asking(asking);
-                link.pool.send_as_it_is(&mut self.spares, &words, self.now).is_ok()
-            }
-            Err(_) => false,
-        };
-        if !sent {
-            self.next_address(key, PoolLoss::ProxyFailed);
-        }
-    }
-
-    /// The proxy on the way has answered.
-    fn hear_proxy(&mut self, key: usize, told: Readiness) {
-        let link = &mut self.links[key];
+        let Shard { links, plan, scratch, spares, now, .. } = self;
+        let link = &mut links[key];
         let Some(dial) = &mut link.dial else { return };
-        let Step::Asking(asking) = &mut dial.step else { return };
-        let read = link.pool.receive(&mut self.scratch);
-        let Read::Bytes(count, is_full) = read else {
-            if read != Read::Nothing {
-                self.next_address(key, PoolLoss::ProxyFailed);
-            }
-            return;
-        };
-        let mut words = Vec::new();
-        let heard = asking.receive(&self.scratch[..count], &mut words);
-        let sent = link.pool.send_as_it_is(&mut self.spares, &words, self.now);
-        self.read_on(key, Token::Pool(key), told, is_full);
-        match (heard, sent) {
-            (Ok(Progress::More), Ok(())) => {}
-            (Ok(Progress::Done { unread }), Ok(())) => {
-                let rest = self.scratch[count - unread..count].to_vec();
-                self.begin_tls(key, &rest);
-            }
-            (Err(error), _) => {
-                self.warn_of(Trouble::PoolProxy, &error);
-                self.next_address(key, PoolLoss::ProxyFailed);
-            }
-            (Ok(_), Err(_)) => self.next_address(key, PoolLoss::ProxyFailed),
-        }
-    }
-
-    /// There is a way to the pool: the pool shows who it is, where it must. `rest`: what came from it already.
-    fn begin_tls(&mut self, key: usize, rest: &[u8]) {
-        let link = &mut self.links[key];
-        let Some(dial) = &mut link.dial else { return };
-        let Some(tls) = self.plan.pools.get(dial.pool.index()).and_then(|pool| pool.tls.as_ref()) else {
-            return self.pool_up(key, rest);
-        };
-        let Ok(connection) = Tls::client(&tls.config, &tls.server_name) else {
-            return self.next_address(key, PoolLoss::TlsFailed);
-        };
-        dial.step = Step::Handshaking;
-        link.pool.tls = Some(Box::new(connection));
-        let sent = link.pool.send_records(&mut self.spares, self.now);
-        let heard = link.pool.decrypt(rest, &mut Vec::new(), &mut self.spares, self.now);
-        if sent.is_err() || heard.is_err() {
-            self.next_address(key, PoolLoss::TlsFailed);
-        }
-    }
-
-    fn hear_handshake(&mut self, key: usize, told: Readiness) {
-        let pool = &mut self.links[key].pool;
-        match pool.read(&mut self.scratch, READ_BYTES, &mut self.spares, self.now) {
-            Read::Bytes(count, is_full) => {
-                let is_done = pool.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
+        let means = &mut Means { route: plan.pools.get(dial.pool.index()), scratch, spares, now: *now };
+        match go_on(&mut link.pool, dial, told, means) {
+            Went::On { is_full } => self.read_on(key, Token::Pool(key), told, is_full),
+            Went::Up { rest, is_full } => {
                 self.read_on(key, Token::Pool(key), told, is_full);
-                if is_done {
-                    let rest = self.scratch[..count].to_vec();
-                    self.pool_up(key, &rest);
-                }
+                let Some(dial) = self.links[key].dial.take() else { return };
+                self.pool_up(key, dial.pool, self.now - dial.since, &rest);
             }
-            Read::Nothing => {}
-            Read::Eof | Read::Broken | Read::TlsFailed => {
-                let failure = pool.tls.as_ref().and_then(|tls| tls.failure()).map(ToString::to_string);
-                let failure = failure.unwrap_or_else(|| "closed during the TLS handshake".to_owned());
-                self.warn_of(Trouble::PoolTls, &failure);
-                self.next_address(key, PoolLoss::TlsFailed);
+            Went::Failed(loss, cause) => {
+                match (loss, cause) {
+                    (PoolLoss::ProxyFailed, Some(cause)) => self.warn_of(Trouble::PoolProxy, &cause),
+                    (PoolLoss::TlsFailed, Some(cause)) => self.warn_of(Trouble::PoolTls, &cause),
+                    (_, _) => {}
+                }
+                self.next_address(key, loss);
             }
         }
     }
 
     /// The pool can be spoken to, and has said `rest`.
-    fn pool_up(&mut self, key: usize, rest: &[u8]) {
-        let link = &mut self.links[key];
-        let Some(dial) = link.dial.take() else { return };
-        link.was_at_work = false;
-        let took_us = self.now - dial.since;
+    fn pool_up(&mut self, key: usize, pool: PoolId, took_us: u64, rest: &[u8]) {
+        self.links[key].was_at_work = false;
         self.with_parser(key, |session, cx, parser| {
-            session.handle_pool_up(cx, parser, dial.pool, took_us);
+            session.handle_pool_up(cx, parser, pool, took_us);
             if !rest.is_empty() {
                 session.handle_pool_bytes(cx, parser, rest);
             }
@@ -182,7 +99,7 @@ impl<P: Stage> Shard<P> {
     }
 
     /// Counts a failed attempt. A shortage of our own is not the address' fault.
-    fn address_failed(&mut self, pool: PoolId, at: usize, loss: PoolLoss) {
+    pub(super) fn address_failed(&mut self, pool: PoolId, at: usize, loss: PoolLoss) {
         self.report.shell.dial_failures += 1;
         if loss == PoolLoss::NoResources {
             return self.warn(Trouble::NoDescriptor);

@@ -114,6 +114,11 @@ impl Pools {
         self.seats.iter().enumerate().any(|(index, seat)| index != pool.index() && seat.is_usable(now))
     }
 
+    /// Whether a miner could get this pool.
+    pub(super) fn is_usable(&self, pool: PoolId, now: Tick) -> bool {
+        self.seats.get(pool.index()).is_some_and(|seat| seat.is_usable(now))
+    }
+
     /// Takes one connection to `pool` out of what may be made in a second; false when that is used up.
     pub(super) fn spend(&mut self, pool: PoolId, now: Tick) -> bool {
         let may = self.can_spend(pool, now);

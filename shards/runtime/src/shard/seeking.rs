@@ -12,7 +12,7 @@ impl<P: Stage> Shard<P> {
         let session = &link.session;
         let lost = session.last_loss();
         link.avoids = None;
-        if lost.is_some_and(|loss| blames(loss, link.was_at_work)) {
+        if lost.is_some_and(|loss| blames(loss, link.was_at_work || link.is_from_warm)) {
             // It is not asked again while there is another, and then not at once: it may be the miner that it dislikes.
             link.avoids = Some(session.pool());
             link.failures = link.failures.saturating_add(1);

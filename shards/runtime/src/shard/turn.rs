@@ -36,6 +36,7 @@ impl<P: Stage> Shard<P> {
                 Token::Tick => ticked = true,
                 Token::Listener(_) => knocked = true,
                 Token::Miner(key) | Token::Pool(key) => self.told(key, token, event.readiness),
+                Token::Warm(slot) => self.warm_ready(slot, event.readiness),
             }
         }
         self.serve_newcomers();
@@ -69,7 +70,7 @@ impl<P: Stage> Shard<P> {
         self.guarded(key, |shard| match token {
             Token::Miner(_) => shard.miner_ready(key, readiness),
             Token::Pool(_) => shard.pool_ready(key, readiness),
-            Token::Tick | Token::Listener(_) => {}
+            Token::Tick | Token::Listener(_) | Token::Warm(_) => {}
         });
     }
 
@@ -165,6 +166,7 @@ impl<P: Stage> Shard<P> {
             self.guarded(key, |shard| shard.timer_fired(key));
         }
         self.serve_waiting_links();
+        self.keep_warm();
         self.switch_links();
         if self.drain_until.is_some_and(|until| self.now >= until + CLOSE_LINGER_US) {
             self.close_what_is_left();
@@ -196,6 +198,7 @@ impl<P: Stage> Shard<P> {
         let until = self.drain_until.map_or(until, |before| before.min(until));
         self.drain_until = Some(until);
         self.listeners.clear();
+        self.cool_all();
         let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.guarded(key, |shard| shard.drain_link(key, until));
@@ -216,6 +219,7 @@ impl<P: Stage> Shard<P> {
         shell.connections = self.links.len() as u64;
         (shell.pool_links, shell.queued_bytes, shell.waiting) = (0, 0, 0);
         shell.links_of_pool = [0; POOLS_MAX];
+        shell.warm = self.warm.len() as u64;
         for (_, link) in &self.links {
             let is_open = link.pool.socket.is_some() && link.dial.is_none();
             shell.pool_links += u64::from(is_open);
