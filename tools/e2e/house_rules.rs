@@ -2,7 +2,7 @@
 //! that name everything there is.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use loka_proto::{End, Filtered, Reject};
+use loka_proto::{End, Filtered, PoolLoss, Reject};
 use loka_stratum::export::FAMILIES;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,6 +96,7 @@ fn every_reason_is_documented() {
     let text = read("shards/README.md");
     let labels = End::ALL.iter().map(|end| end.label());
     let labels = labels.chain(Reject::ALL.iter().map(|reject| reject.label()));
+    let labels = labels.chain(PoolLoss::ALL.iter().map(|loss| loss.label()));
     for label in labels.chain(Filtered::ALL.iter().map(|filtered| filtered.label())) {
         assert!(text.contains(&format!("`{label}`")), "{label} is not in shards/README.md");
     }
