@@ -320,6 +320,9 @@ impl State {
             if figures.links > 0 && block != 0 && pool.judge.heard() == now {
                 self.chain.show(index, block, now);
             }
+            if pool.addresses().is_empty() {
+                seen.is_away = Some("its name leads nowhere".to_owned());
+            }
             if self.chain.is_behind(index, self.limits.behind_for) {
                 seen.is_bad = Some(format!(
                     "it builds on an older block than the others for {:?}",

@@ -25,7 +25,7 @@ use crate::timers::Wheel;
 use crate::token::Token;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
-use loka_proto::{JobBodies, Out, Parser, Tick};
+use loka_proto::{ClientId, JobBodies, Out, Parser, Tick};
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -203,7 +203,7 @@ struct Shard<P> {
     /// Connections to pools that nobody needs yet.
     warm: Slab<Warm>,
     /// Links that wait for a pool connection, in the order in which they asked.
-    waiting: VecDeque<usize>,
+    waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
     switching_since: Option<Tick>,
     /// Turns since the start.

@@ -1,9 +1,14 @@
 //! Links that look for a pool: which they get, who has to wait, and who is moved to a better one.
 
 use super::Shard;
+use crate::link::Link;
 use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SWITCH_PATIENCE_US};
 use loka_proto::middleware::Stage;
-use loka_proto::{PoolId, PoolLoss, Tick};
+use loka_proto::{ClientId, PoolId, PoolLoss, Tick};
+use slab::Slab;
+
+/// Names of links that have left, which may stand in the queue beside as many as there are links.
+const WAITING_SPARE: usize = 1024;
 
 impl<P: Stage> Shard<P> {
     /// The session wants a pool connection: its first, or another in the place of one that is of no use any more.
@@ -51,7 +56,13 @@ impl<P: Stage> Shard<P> {
         let link = &mut self.links[key];
         if !link.waits {
             link.waits = true;
-            self.waiting.push_back(key);
+            let client = link.session.client().id;
+            self.waiting.push_back((key, client));
+        }
+        // Those that left in the meantime stand here until their turn comes, which may be far while no pool is there.
+        if self.waiting.len() > 2 * self.links.len() + WAITING_SPARE {
+            let links = &self.links;
+            self.waiting.retain(|(key, client)| is_waiting(links, *key, *client));
         }
     }
 
@@ -71,12 +82,11 @@ impl<P: Stage> Shard<P> {
     /// Gives those who wait their turn, as far as there are pools that may be connected to.
     pub(super) fn serve_waiting_links(&mut self) {
         for _ in 0..self.waiting.len() {
-            let Some(key) = self.waiting.pop_front() else { break };
-            let Some(link) = self.links.get_mut(key).filter(|link| link.waits) else { continue };
-            link.waits = false;
-            if link.gone || !link.session.waits_for_pool() {
+            let Some((key, client)) = self.waiting.pop_front() else { break };
+            if !is_waiting(&self.links, key, client) {
                 continue;
             }
+            self.links[key].waits = false;
             match self.choice(key) {
                 Some(pool) if self.is_early(key, pool) => self.wait(key),
                 Some(pool) if self.pools.spend(pool, self.now) => {
@@ -88,7 +98,7 @@ impl<P: Stage> Shard<P> {
                 Some(_) | None => {
                     // Nobody behind it will fare better.
                     self.links[key].waits = true;
-                    return self.waiting.push_front(key);
+                    return self.waiting.push_front((key, client));
                 }
             }
         }
@@ -131,12 +141,23 @@ impl<P: Stage> Shard<P> {
                     shard.lose_pool(key, PoolLoss::Switched);
                     shard.settle(key);
                 });
+                let has_left = self.links.get(key).is_none_or(|link| link.session.is_over());
+                if let Some(to) = to.filter(|_| has_left) {
+                    // It connects again by itself, and is counted now so that not all of them do at once.
+                    self.pools.spend(to, self.now);
+                }
             }
         }
         if left == 0 {
             self.switching_since = None;
         }
     }
+}
+
+/// Whether this is the link that asked, and it still waits.
+fn is_waiting(links: &Slab<Box<Link>>, key: usize, client: ClientId) -> bool {
+    let link = links.get(key).filter(|link| link.waits && !link.gone);
+    link.is_some_and(|link| link.session.client().id == client && link.session.waits_for_pool())
 }
 
 /// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
