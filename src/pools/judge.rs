@@ -26,7 +26,8 @@ pub(super) struct Figures {
 /// Judges one pool.
 #[derive(Debug)]
 pub(super) struct Judge {
-    samples: VecDeque<(Instant, PoolStats)>,
+    /// Counters, and connections open then.
+    samples: VecDeque<(Instant, PoolStats, u64)>,
     last: PoolStats,
     /// Failures in a row to reach it, and of any kind.
     unreached: u64,
@@ -66,9 +67,9 @@ impl Judge {
         if counts.jobs > self.last.jobs || figures.links == 0 {
             self.heard = now;
         }
-        let is_new = self.samples.back().is_none_or(|(at, _)| now >= *at + limits.window / SAMPLES_MAX);
+        let is_new = self.samples.back().is_none_or(|(at, ..)| now >= *at + limits.window / SAMPLES_MAX);
         if is_new {
-            self.samples.push_back((now, counts.clone()));
+            self.samples.push_back((now, counts.clone(), figures.links));
         }
         while self.samples.len() > 1 && now.duration_since(self.samples[0].0) > limits.window {
             self.samples.pop_front();
@@ -108,7 +109,9 @@ impl Judge {
     }
 
     fn look_at_work(&self, figures: &Figures, limits: &FailoverConfig, now: Instant, seen: &mut Observed) {
-        let Some((_, before)) = self.samples.front() else { return };
+        let Some((_, before, _)) = self.samples.front() else { return };
+        // Connections that are gone by now count too: each that broke once may be a restart.
+        let links = self.samples.iter().map(|(.., links)| *links).max().unwrap_or(0);
         let counts = &figures.counts;
         let since = |now: u64, before: u64| now.saturating_sub(before);
         let broken: u64 =
@@ -116,7 +119,7 @@ impl Judge {
         let rejected = since(counts.rejected, before.rejected);
         let answered = rejected + since(counts.accepted, before.accepted);
         let silent_for = now.duration_since(self.heard);
-        if broken >= u64::from(limits.failures.get()) && broken >= 2 * figures.links.max(1) {
+        if broken >= u64::from(limits.failures.get()) && broken >= 2 * links.max(1) {
             seen.is_bad = Some(format!("it broke {broken} connections in {:?}", limits.window));
         } else if silent_for >= limits.notify_silence {
             seen.is_bad = Some(format!("no job for {} s", silent_for.as_secs()));
@@ -245,7 +248,9 @@ mod tests {
             lose(c, PoolLoss::Reset, 10);
             c.subscribed += 10;
         };
+        bench.figures.links = 0;
         assert_eq!(bench.look(breaks).is_bad, None, "each once may have been a restart");
+        bench.figures.links = 10;
         assert!(bench.look(breaks).is_bad.is_some());
 
         let mut bench = Bench::new();
