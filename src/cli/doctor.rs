@@ -88,7 +88,9 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
     for warning in &warnings {
         screen::complain(&format_args!("warning: {warning}"));
     }
-    let targets = targets(&config)?;
+    let mut targets = targets(&config)?;
+    // Asked for in any case: whoever has it switched off wants to know whether the pool could.
+    targets.iter_mut().for_each(|target| target.extranonce = true);
     if io::stderr().is_terminal() {
         let timeout = humantime::format_duration(arguments.timeout);
         screen::complain(&format_args!("asking {} pool(s) for work, for up to {timeout} ...", targets.len()));

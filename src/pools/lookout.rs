@@ -134,7 +134,9 @@ impl Lookout {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.max_blocking_threads(config.performance.blocking_threads.get()).enable_all();
         let runtime = builder.build()?;
-        let targets = targets(config)?;
+        let mut targets = targets(config)?;
+        // Some pools close the connection when asked, and there is nothing to learn from it here.
+        targets.iter_mut().for_each(|target| target.extranonce = false);
         let resolver = Arc::new(Resolver::new(&config.failover.dns_servers)?);
         let now = Instant::now();
         let (mut names, mut addresses) = (Watch::default(), Vec::new());
