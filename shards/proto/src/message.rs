@@ -16,7 +16,13 @@ pub use pool::{Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 /// Tells the block that jobs build on from others, by the `prevhash` of a job.
 #[must_use]
 pub fn block_mark(prev_hash: &str) -> u64 {
-    crate::wire::fingerprint(prev_hash.as_bytes())
+    // Eight digits at a time: this is done for every new job, and hashes need no spreading.
+    let digits = prev_hash.as_bytes().chunks(8).map(|chunk| {
+        let mut eight = [0; 8];
+        eight[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(eight)
+    });
+    digits.fold(1, |mark: u64, eight| (mark.rotate_left(5) ^ eight).wrapping_mul(0x517c_c1b7_2722_0a95))
 }
 
 /// Whether all of a text is hexadecimal digits of either case. It looks at all of them, whatever it finds, which for the
