@@ -34,7 +34,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
          which they are preferred; [pool] means the same as one [[pool]]. Environment and command line set the keys of \
          the first pool.",
     ),
-    ("failover", "When a pool has failed, and what then happens to its miners."),
+    (
+        "failover",
+        "When a pool has failed, and what then happens to its miners. A pool whose work is bad (notify_silence, behind_for, \
+         reject_percent, response_p95) fails only where another one is usable.",
+    ),
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
@@ -172,7 +176,8 @@ pub(super) static PERFORMANCE_CONNECTION_TIMEOUT: Key<Time> = Key::new(
     "performance.connection_timeout",
     Time { min: Duration::from_millis(100), max: Duration::from_secs(600) },
     Duration::from_secs(10),
-    "How long connecting to the pool may take.",
+    "How long an attempt to connect to an address of a pool may take, with SOCKS5 and TLS; at most 2 s while another pool \
+     is usable.",
 );
 
 pub(super) static PERFORMANCE_ENABLE_STRING_INTERNING: Key<Switch> = Key::new(

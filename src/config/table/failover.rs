@@ -14,14 +14,16 @@ pub(in crate::config) static FAILOVER_HOLD_MINERS: Key<Time> = Key::new(
     "failover.hold_miners",
     Time { min: Duration::ZERO, max: HOUR },
     Duration::from_secs(60),
-    "How long a miner may wait without any pool before it is disconnected, so that it can try its own next pool.",
+    "How long a miner may wait without any pool before it is disconnected, so that it can try its own next pool. With 0s \
+     every miner leaves with its pool.",
 );
 
 pub(in crate::config) static FAILOVER_HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
     "failover.handshake_timeout",
     Time { min: SECOND, max: TEN_MINUTES },
     TEN_SECONDS,
-    "How long a pool may take to answer mining.subscribe once it is connected.",
+    "How long a pool may take to answer mining.subscribe once it is connected. Where miners are held (hold_miners), it is \
+     also how long a pool may say nothing at all while shares wait for their answers.",
 );
 
 pub(in crate::config) static FAILOVER_NOTIFY_SILENCE: Key<Time> = Key::new(
@@ -42,7 +44,8 @@ pub(in crate::config) static FAILOVER_FAILURES: Key<Whole> = Key::new(
     "failover.failures",
     Whole { min: 1, max: 100 },
     3,
-    "Failures in a row, such as connections that it refuses, that make a pool failed.",
+    "Failures in a row that make a pool failed: connections that could not be had. After as many losses of another kind, \
+     such as subscriptions that it refuses, a handshake of the proxy's own decides.",
 );
 
 pub(in crate::config) static FAILOVER_BACKOFF_MIN: Key<Time> = Key::new(
