@@ -28,6 +28,7 @@ use loka_runtime::{
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 
@@ -189,11 +190,12 @@ impl Proxy {
             Some(address) => Some(admin::start(address, aggregator.snapshots())?),
             None => None,
         };
-        let changed = send.clone();
-        // Full: the next look finds the same change.
-        let tell = move |pools| changed.try_send(Event::Pools(pools)).is_ok();
+        let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
+        let are_up = Arc::clone(&is_up);
+        // Not before the shards are there to be told. Full: the next look finds the same change.
+        let tell =
+            move |pools| are_up.load(Ordering::Acquire) && changed.try_send(Event::Pools(pools)).is_ok();
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
-        let certificate = watch_certificate(config, &send)?;
         // Last, because from here on miners are served.
         for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
             let up = send.clone();
@@ -204,6 +206,8 @@ impl Proxy {
             watch_shard(spec.index, handle, send.clone())?;
             wait_for_shard(&receive)?;
         }
+        is_up.store(true, Ordering::Release);
+        let certificate = watch_certificate(config, &send)?;
         tracing::info!(
             listen = ?listen,
             metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),

@@ -47,7 +47,7 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_pool_dial_failures_total", &[], "Attempts that failed.", |now, out| {
         out.count(now.shell(|shell| shell.dial_failures));
     }),
-    gauge("loka_stratum_pool_links", &[], "Connections to the pool open now.", |now, out| {
+    gauge("loka_stratum_pool_links", &[], "Connections of miners to pools open now.", |now, out| {
         out.count(now.shell(|shell| shell.pool_links));
     }),
     gauge("loka_stratum_miners_waiting", &[], "Miners that wait for a connection to a pool.", |now, out| {
@@ -88,11 +88,16 @@ pub static FAMILIES: &[Family] = &[
             }
         },
     ),
-    gauge("loka_stratum_pool_connections", &["pool"], "Connections to the pool open now.", |now, out| {
-        for (index, pool) in now.pools.iter().enumerate() {
-            out.value(&[&pool.name], now.links_of_pool(index) as f64);
-        }
-    }),
+    gauge(
+        "loka_stratum_pool_connections",
+        &["pool"],
+        "Connections of miners to the pool open now.",
+        |now, out| {
+            for (index, pool) in now.pools.iter().enumerate() {
+                out.value(&[&pool.name], now.links_of_pool(index) as f64);
+            }
+        },
+    ),
     counter(
         "loka_stratum_pool_connections_opened_total",
         &["pool"],

@@ -113,8 +113,12 @@ impl Breaker {
         match self.state {
             PoolState::Healthy | PoolState::Degraded => self.observe_in_use(seen, trouble, around, now),
             PoolState::Recovering => {
-                if let Some(cause) = seen.is_away.or(seen.is_suspect).or(seen.is_bad) {
+                if let Some(cause) = seen.is_away.or(seen.is_bad.filter(|_| around.has_other)) {
                     return Some(self.fail(cause, around, now));
+                }
+                if seen.is_suspect.is_some() {
+                    self.probe_at = Some(now);
+                    return None;
                 }
                 if now >= self.since + self.setting.stable_for {
                     return Some(self.enter(PoolState::Healthy, "it has been well for long enough", now));

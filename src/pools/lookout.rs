@@ -24,6 +24,9 @@ use tokio::task::LocalSet;
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often shards are told what they know already: one that could not take a message gets it then, and miners that a
+/// shard moved by itself find their way back.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// News that may wait: one handshake and one answer for each pool at a time.
 const NEWS_MAX: usize = 64;
 
@@ -70,7 +73,7 @@ pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
 enum News {
     Names(Vec<Change>),
     Probed(usize, Box<Findings>),
-    Redirected(usize, String, Vec<SocketAddr>),
+    Redirected(usize, String, Result<Vec<SocketAddr>, ResolveError>),
 }
 
 struct Watched {
@@ -79,6 +82,8 @@ struct Watched {
     configured: Arc<[SocketAddr]>,
     /// Where it has sent its miners, until it fails.
     redirected: Option<Arc<[SocketAddr]>>,
+    /// What it asked for last, which every one of its miners is asked.
+    asked: Option<Redirect>,
     place: u32,
     breaker: Breaker,
     judge: Judge,
@@ -117,6 +122,7 @@ struct State {
     /// Redirects before this number have been dealt with.
     redirects_seen: u64,
     told: Vec<PoolNow>,
+    told_at: Instant,
 }
 
 /// Stands for the running thread, which ends when this is dropped.
@@ -169,10 +175,25 @@ impl Lookout {
             subscribe: config.failover.handshake_timeout,
             ..Timeouts::default()
         };
-        let (limits, told) = (config.failover.clone(), Vec::new());
+        let timeouts = Timeouts {
+            total: timeouts.connect + timeouts.tls + timeouts.subscribe + timeouts.job,
+            ..timeouts
+        };
+        let (limits, told, told_at) = (config.failover.clone(), Vec::new(), now);
         let (chain, heard, redirects_seen) = (Chain::default(), Some(heard), 0);
-        let state =
-            State { pools, limits, timeouts, chain, resolver, publish, news, heard, redirects_seen, told };
+        let state = State {
+            pools,
+            limits,
+            timeouts,
+            chain,
+            resolver,
+            publish,
+            news,
+            heard,
+            redirects_seen,
+            told,
+            told_at,
+        };
         Ok(Lookout { runtime, state, names, views })
     }
 
@@ -223,6 +244,7 @@ fn watched(
         target: Arc::new(target),
         configured: addresses.into(),
         redirected: None,
+        asked: None,
         place: 0,
         breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
         judge: Judge::new(now),
@@ -349,9 +371,13 @@ impl State {
     }
 
     /// A pool sends its miners elsewhere, within what the configuration allows.
-    fn follow(&self, redirect: Redirect) {
+    fn follow(&mut self, redirect: Redirect) {
         let index = redirect.pool.index();
-        let Some(pool) = self.pools.get(index) else { return };
+        let Some(pool) = self.pools.get_mut(index) else { return };
+        if pool.asked.as_ref() == Some(&redirect) {
+            return;
+        }
+        pool.asked = Some(redirect.clone());
         let name = pool.target.name.as_str();
         if pool.target.proxy.is_some() {
             return tracing::warn!(
@@ -366,15 +392,9 @@ impl State {
         };
         let port = redirect.port.unwrap_or(pool.target.port);
         let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
-        let name = name.to_owned();
         tokio::task::spawn_local(async move {
-            match resolver.resolve(&host, port).await {
-                Ok(resolved) => {
-                    let place = host.with_port(port);
-                    let _ = news.send(News::Redirected(index, place, resolved.addresses)).await;
-                }
-                Err(error) => tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
-            }
+            let found = resolver.resolve(&host, port).await.map(|resolved| resolved.addresses);
+            let _ = news.send(News::Redirected(index, host.with_port(port), found)).await;
         });
     }
 
@@ -387,13 +407,26 @@ impl State {
                     pool.configured = addresses.into();
                 }
             }
-            News::Redirected(index, to, addresses) => {
-                let Some(pool) = self.pools.get_mut(index) else { return };
-                tracing::info!(pool = pool.target.name, to, "the pool sends its miners elsewhere: followed");
+            News::Redirected(index, to, found) => self.redirected(index, &to, found),
+            News::Probed(index, findings) => self.probed(index, &findings),
+        }
+    }
+
+    fn redirected(&mut self, index: usize, to: &str, found: Result<Vec<SocketAddr>, ResolveError>) {
+        let Some(pool) = self.pools.get_mut(index) else { return };
+        let name = pool.target.name.as_str();
+        match found {
+            Ok(addresses) if **pool.addresses() == *addresses => {}
+            Ok(addresses) => {
+                tracing::info!(pool = name, to, "the pool sends its miners elsewhere: followed");
                 pool.redirected = Some(addresses.into());
                 pool.place = pool.place.wrapping_add(1);
             }
-            News::Probed(index, findings) => self.probed(index, &findings),
+            Err(error) => {
+                tracing::warn!(pool = name, to, %error, "client.reconnect is not followed");
+                // It is looked up again when the pool asks again.
+                pool.asked = None;
+            }
         }
     }
 
@@ -435,7 +468,7 @@ impl State {
             }
         }
         if to == PoolState::Failed {
-            pool.redirected = None;
+            (pool.redirected, pool.asked) = (None, None);
             pool.judge.forgive();
             self.chain.forget(index);
         }
@@ -460,8 +493,9 @@ impl State {
     fn tell(&mut self, tell: &impl Fn(Arc<[PoolNow]>) -> bool) {
         self.publish.send_replace(views_of(&self.pools));
         let now = self.pools_now();
-        if now != self.told && tell(now.as_slice().into()) {
-            self.told = now;
+        let is_due = now != self.told || self.told_at.elapsed() >= TELL_AGAIN;
+        if is_due && tell(now.as_slice().into()) {
+            (self.told, self.told_at) = (now, Instant::now());
         }
     }
 }

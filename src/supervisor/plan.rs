@@ -56,6 +56,7 @@ pub(super) fn shard_plan(
             .map(|((t, now), pool)| pool_plan(t, now, pool))
             .collect(),
         connects_per_second: config.failover.connects_per_second.map(|all| part_of(all, shards)),
+        stable_us: us(config.failover.stable_for),
         warm_links: config.performance.connection_pool_size.div_ceil(shards),
         speaks: speaks(&config.server),
         miner_tls,

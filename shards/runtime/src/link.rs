@@ -267,6 +267,8 @@ pub(crate) struct Link {
     pub(crate) is_from_warm: bool,
     /// This pool connection has brought the miner all that it needs.
     pub(crate) was_at_work: bool,
+    /// Since when it has this pool connection.
+    pub(crate) pool_since: Tick,
     /// The pool that failed this miner last.
     pub(crate) avoids: Option<PoolId>,
     /// When that pool may be asked again, if there is no other.
@@ -295,6 +297,7 @@ impl Link {
             waits: false,
             is_from_warm: false,
             was_at_work: false,
+            pool_since: Tick(0),
             avoids: None,
             retry_at: Tick(0),
             failures: 0,

@@ -53,7 +53,7 @@ pub mod limits {
     /// Microseconds after which the connection that tries such a pool has come to nothing, and another may try.
     pub const TRIAL_US: u64 = 15_000_000;
     /// Microseconds an attempt may take while there is another pool to go to.
-    pub const HURRIED_CONNECT_US: u64 = 2_000_000;
+    pub const HURRIED_CONNECT_US: u64 = 3_000_000;
     /// Microseconds that a miner with shares in flight is left where it is although another pool is to be preferred.
     pub const SWITCH_PATIENCE_US: u64 = 5_000_000;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
@@ -162,6 +162,8 @@ pub struct ShardPlan {
     pub connects_per_second: Option<NonZeroU32>,
     /// What holds for every session.
     pub policy: Policy,
+    /// Microseconds that a miner stays where it is before it goes back to a pool that is preferred.
+    pub stable_us: u64,
     /// Connections that are opened ahead of need to the pool that is chosen first.
     pub warm_links: usize,
     /// What miners speak on each listener; plain Stratum on those that are not named.

@@ -29,7 +29,10 @@ impl<P: Stage> Shard<P> {
             match dial::start(address) {
                 Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::BOTH) {
                     Ok(()) => {
-                        let is_hurried = self.pools.has_other(pool, self.now);
+                        // A proxy takes its time, and cannot be judged by it.
+                        let has_proxy =
+                            self.plan.pools.get(pool.index()).is_some_and(|plan| plan.socks.is_some());
+                        let is_hurried = !has_proxy && self.pools.has_other(pool, self.now);
                         let takes_us = self.plan.connect_us;
                         let takes_us = if is_hurried { takes_us.min(HURRIED_CONNECT_US) } else { takes_us };
                         let due = self.now + takes_us;
@@ -76,7 +79,8 @@ impl<P: Stage> Shard<P> {
 
     /// The pool can be spoken to, and has said `rest`.
     fn pool_up(&mut self, key: usize, pool: PoolId, took_us: u64, rest: &[u8]) {
-        self.links[key].was_at_work = false;
+        let link = &mut self.links[key];
+        (link.was_at_work, link.pool_since) = (false, self.now);
         self.with_parser(key, |session, cx, parser| {
             session.handle_pool_up(cx, parser, pool, took_us);
             if !rest.is_empty() {
@@ -112,7 +116,7 @@ impl<P: Stage> Shard<P> {
     fn pool_failed(&mut self, key: usize, pool: PoolId, loss: PoolLoss, since: Tick) {
         self.report.stats.pool(pool).losses[loss.index()] += 1;
         if loss == PoolLoss::NoResources {
-            return self.no_pool(key, loss);
+            return self.lose_and_wait(key, loss);
         }
         self.pools.failed(pool, self.now);
         self.links[key].avoids = Some(pool);

@@ -37,7 +37,7 @@ impl<P: Stage> Shard<P> {
             Some(pool) if self.is_early(key, pool) => self.wait(key),
             Some(pool) if self.pools.spend(pool, self.now) => self.dial(key, pool, 0, since),
             Some(_) => self.wait(key),
-            None => self.no_pool(key, PoolLoss::Unreachable),
+            None => self.no_pool(key),
         }
     }
 
@@ -67,9 +67,12 @@ impl<P: Stage> Shard<P> {
     }
 
     /// There is none now. The session may be kept until there is.
-    pub(super) fn no_pool(&mut self, key: usize, loss: PoolLoss) {
-        let loss = self.links[key].session.last_loss().unwrap_or(loss);
-        self.lose_and_wait(key, loss);
+    fn no_pool(&mut self, key: usize) {
+        if self.plan.policy.hold_us > 0 {
+            return self.wait(key);
+        }
+        let loss = self.links[key].session.last_loss().unwrap_or(PoolLoss::Unreachable);
+        self.lose_pool(key, loss);
     }
 
     pub(super) fn lose_and_wait(&mut self, key: usize, loss: PoolLoss) {
@@ -95,8 +98,10 @@ impl<P: Stage> Shard<P> {
                         shard.settle(key);
                     });
                 }
-                Some(_) | None => {
-                    // Nobody behind it will fare better.
+                // Those behind it may get another pool.
+                Some(_) => self.wait(key),
+                None => {
+                    // No pool at all: nobody behind it will fare better.
                     self.links[key].waits = true;
                     return self.waiting.push_front((key, client));
                 }
@@ -126,14 +131,17 @@ impl<P: Stage> Shard<P> {
                 continue;
             };
             let session = &link.session;
-            let must_move = session.has_pool()
-                && (self.pools.is_outranked(session.pool(), self.now)
-                    || self.pools.place(session.pool()) != link.place);
+            let pool = session.pool();
+            let has_moved = self.pools.place(pool) != link.place;
+            let must_move = session.has_pool() && (has_moved || self.pools.is_outranked(pool, self.now));
             if !must_move {
                 continue;
             }
             left += 1;
-            let must_wait = is_patient && session.shares_in_flight() > 0;
+            // One that this shard moved by itself, a moment ago, may find the pool that it left no better yet.
+            let is_settled = self.now >= link.pool_since + self.plan.stable_us;
+            let is_early = !is_settled && !has_moved && self.pools.is_usable(pool, self.now);
+            let must_wait = is_early || is_patient && session.shares_in_flight() > 0;
             let client = session.client().id.0;
             let to = self.pools.choose(client, None, self.now).filter(|_| !must_wait);
             if to.is_some_and(|to| self.pools.can_spend(to, self.now)) {
