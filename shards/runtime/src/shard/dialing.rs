@@ -1,7 +1,7 @@
 //! Pool connections on their way: which address is tried, the proxy and the TLS handshake behind it, and what comes of it.
 
 use super::{Shard, Trouble};
-use crate::dial::{self, Dial, Step};
+use crate::dial::{self, Before, Dial, Step};
 use crate::link::{Read, Side};
 use crate::plan::limits::{HURRIED_CONNECT_US, READ_BYTES};
 use crate::poller::{Interest, Readiness};
@@ -15,11 +15,14 @@ impl<P: Stage> Shard<P> {
     /// Opens a connection to a pool. `tried` addresses of it have failed the link since `since`; each is tried once. It
     /// begins with the address that worked last for anybody, so that a dead one does not cost every miner its time-out.
     pub(super) fn dial(&mut self, key: usize, pool: PoolId, tried: usize, since: Tick) {
-        let mut loss = PoolLoss::Unreachable;
-        for tried in tried..self.pools.addresses(pool) {
+        self.dial_after(key, pool, Before { tried, since, furthest: None });
+    }
+
+    fn dial_after(&mut self, key: usize, pool: PoolId, mut before: Before) {
+        while before.tried < self.pools.addresses(pool) {
             let Some((at, address)) = self.pools.begin(pool, self.now) else { break };
             self.report.shell.dials += 1;
-            match dial::start(address) {
+            let loss = match dial::start(address) {
                 Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::BOTH) {
                     Ok(()) => {
                         let is_hurried = self.pools.has_other(pool, self.now);
@@ -31,27 +34,33 @@ impl<P: Stage> Shard<P> {
                         link.pool_turn = self.turns;
                         link.place = self.pools.place(pool);
                         let step = Step::Connecting;
-                        link.dial = Some(Box::new(Dial { step, pool, tried, at, since, due }));
+                        link.dial = Some(Box::new(Dial { step, pool, at, before, due }));
                         return;
                     }
-                    Err(_) => loss = PoolLoss::NoResources,
+                    Err(_) => PoolLoss::NoResources,
                 },
-                Err(error) => loss = dial::loss_of(&error),
-            }
+                Err(error) => dial::loss_of(&error),
+            };
             self.address_failed(pool, at, loss);
+            before.lost(0, loss);
+            before.tried += 1;
         }
-        self.pool_failed(key, pool, loss, since);
+        let loss = before.furthest.map_or(PoolLoss::Unreachable, |(_, loss)| loss);
+        self.pool_failed(key, pool, loss, before.since);
     }
 
     /// The socket of a pool connection on its way has become ready.
     pub(super) fn go_on_dialing(&mut self, key: usize, told: Readiness) {
         let Some(dial) = &self.links[key].dial else { return };
-        match dial.step {
-            Step::Connecting if told.write || told.hangup => self.connected(key, told),
-            Step::Connecting => {}
-            Step::Asking(_) if told.read || told.hangup => self.hear_proxy(key, told),
-            Step::Handshaking if told.read || told.hangup => self.hear_handshake(key, told),
-            Step::Asking(_) | Step::Handshaking => {}
+        if matches!(dial.step, Step::Connecting) && (told.write || told.hangup) {
+            self.connected(key, told);
+        }
+        // Whoever speaks first may have done so by then, and that is not told of again.
+        match self.links[key].dial.as_ref().map(|dial| &dial.step) {
+            None | Some(Step::Connecting) => {}
+            Some(Step::Asking(_)) if told.read || told.hangup => self.hear_proxy(key, told),
+            Some(Step::Handshaking) if told.read || told.hangup => self.hear_handshake(key, told),
+            Some(Step::Asking(_) | Step::Handshaking) => {}
         }
         if told.write && self.links[key].dial.is_some() {
             let link = &mut self.links[key];
@@ -88,6 +97,7 @@ impl<P: Stage> Shard<P> {
     fn hear_proxy(&mut self, key: usize, told: Readiness) {
         let link = &mut self.links[key];
         let Some(dial) = &mut link.dial else { return };
+        let pool = dial.pool;
         let Step::Asking(asking) = &mut dial.step else { return };
         let read = link.pool.receive(&mut self.scratch);
         let Read::Bytes(count, is_full) = read else {
@@ -107,7 +117,8 @@ impl<P: Stage> Shard<P> {
                 self.begin_tls(key, &rest);
             }
             (Err(error), _) => {
-                self.warn_of(Trouble::PoolProxy, &error);
+                let cause = format!("{}: {error}", self.plan.policy.pool(pool).host);
+                self.warn_of(Trouble::PoolProxy, &cause);
                 self.next_address(key, PoolLoss::ProxyFailed);
             }
             (Ok(_), Err(_)) => self.next_address(key, PoolLoss::ProxyFailed),
@@ -134,7 +145,8 @@ impl<P: Stage> Shard<P> {
     }
 
     fn hear_handshake(&mut self, key: usize, told: Readiness) {
-        let pool = &mut self.links[key].pool;
+        let link = &mut self.links[key];
+        let (Some(dial), pool) = (&link.dial, &mut link.pool) else { return };
         match pool.read(&mut self.scratch, READ_BYTES, &mut self.spares, self.now) {
             Read::Bytes(count, is_full) => {
                 let is_done = pool.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
@@ -148,7 +160,8 @@ impl<P: Stage> Shard<P> {
             Read::Eof | Read::Broken | Read::TlsFailed => {
                 let failure = pool.tls.as_ref().and_then(|tls| tls.failure()).map(ToString::to_string);
                 let failure = failure.unwrap_or_else(|| "closed during the TLS handshake".to_owned());
-                self.warn_of(Trouble::PoolTls, &failure);
+                let cause = format!("{}: {failure}", self.plan.policy.pool(dial.pool).host);
+                self.warn_of(Trouble::PoolTls, &cause);
                 self.next_address(key, PoolLoss::TlsFailed);
             }
         }
@@ -159,7 +172,7 @@ impl<P: Stage> Shard<P> {
         let link = &mut self.links[key];
         let Some(dial) = link.dial.take() else { return };
         link.was_at_work = false;
-        let took_us = self.now - dial.since;
+        let took_us = self.now - dial.before.since;
         self.with_parser(key, |session, cx, parser| {
             session.handle_pool_up(cx, parser, dial.pool, took_us);
             if !rest.is_empty() {
@@ -174,11 +187,10 @@ impl<P: Stage> Shard<P> {
         let Some(failed) = link.dial.take() else { return };
         link.pool.close(&mut self.spares);
         self.address_failed(failed.pool, failed.at, loss);
-        if failed.tried + 1 < self.pools.addresses(failed.pool) {
-            self.dial(key, failed.pool, failed.tried + 1, failed.since);
-        } else {
-            self.pool_failed(key, failed.pool, loss, failed.since);
-        }
+        let mut before = failed.before;
+        before.lost(failed.step.reach(), loss);
+        before.tried += 1;
+        self.dial_after(key, failed.pool, before);
     }
 
     /// Counts a failed attempt. A shortage of our own is not the address' fault.
