@@ -50,12 +50,9 @@ impl Totals {
     pub fn add(&mut self, report: &Report, now: Instant) {
         self.stats.merge(&report.stats);
         for redirect in self.stats.redirects.drain(..) {
-            // Every miner of a pool is asked the same: the newest few are enough.
-            let is_known = self.redirects.back().is_some_and(|(_, last)| *last == redirect);
-            if !is_known {
-                self.redirects.push_back((self.redirects_counted, redirect));
-                self.redirects_counted += 1;
-            }
+            // The newest few are enough. The same again may be news: the pool may have been back meanwhile.
+            self.redirects.push_back((self.redirects_counted, redirect));
+            self.redirects_counted += 1;
             if self.redirects.len() > REDIRECTS_MAX {
                 self.redirects.pop_front();
             }

@@ -24,6 +24,8 @@ use tokio::task::LocalSet;
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a pool that asks its miners to go to the same place is not listened to, when it could not be followed.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// News that may wait: one handshake and one answer for each pool at a time.
 const NEWS_MAX: usize = 64;
 
@@ -80,6 +82,8 @@ struct Watched {
     /// Where it has sent its miners, until it fails.
     redirected: Option<Arc<[SocketAddr]>>,
     place: u32,
+    /// Where it asked its miners to go last, and when; forgotten when it fails.
+    asked: Option<(String, Instant)>,
     breaker: Breaker,
     judge: Judge,
     priority: u32,
@@ -90,6 +94,13 @@ struct Watched {
 impl Watched {
     fn addresses(&self) -> &Arc<[SocketAddr]> {
         self.redirected.as_ref().unwrap_or(&self.configured)
+    }
+
+    /// Whether it has not been asked to go there already: every one of its miners is told, on every shard. A place that
+    /// could not be gone to may be named again after a while.
+    fn is_news(&self, place: &str, now: Instant) -> bool {
+        let before = self.asked.as_ref().filter(|(asked, _)| asked == place);
+        before.is_none_or(|(_, at)| self.redirected.is_none() && now >= *at + ASKED_AGAIN)
     }
 
     fn is_usable(&self) -> bool {
@@ -222,6 +233,7 @@ fn watched(
         configured: addresses.into(),
         redirected: None,
         place: 0,
+        asked: None,
         breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
         judge: Judge::new(now),
         priority,
@@ -344,9 +356,19 @@ impl State {
     }
 
     /// A pool sends its miners elsewhere, within what the configuration allows.
-    fn follow(&self, redirect: Redirect) {
-        let index = redirect.pool.index();
-        let Some(pool) = self.pools.get(index) else { return };
+    fn follow(&mut self, redirect: Redirect) {
+        let (index, now) = (redirect.pool.index(), Instant::now());
+        let Some(pool) = self.pools.get_mut(index) else { return };
+        let host = match redirect.host.parse() {
+            Ok(ip) => Host::Ip(ip),
+            Err(_) => Host::Name(redirect.host.to_ascii_lowercase()),
+        };
+        let port = redirect.port.unwrap_or(pool.target.port);
+        let place = host.with_port(port);
+        if !pool.is_news(&place, now) {
+            return;
+        }
+        pool.asked = Some((place.clone(), now));
         let name = pool.target.name.as_str();
         if pool.target.proxy.is_some() {
             return tracing::warn!(
@@ -355,17 +377,11 @@ impl State {
                 "client.reconnect is not followed through a proxy"
             );
         }
-        let host = match redirect.host.parse() {
-            Ok(ip) => Host::Ip(ip),
-            Err(_) => Host::Name(redirect.host.to_ascii_lowercase()),
-        };
-        let port = redirect.port.unwrap_or(pool.target.port);
         let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
         let name = name.to_owned();
         tokio::task::spawn_local(async move {
             match resolver.resolve(&host, port).await {
                 Ok(resolved) => {
-                    let place = host.with_port(port);
                     let _ = news.send(News::Redirected(index, place, resolved.addresses)).await;
                 }
                 Err(error) => tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
@@ -436,6 +452,7 @@ impl State {
         }
         if to == PoolState::Failed {
             pool.redirected = None;
+            pool.asked = None;
             pool.judge.forgive();
             self.chain.forget(index);
         }
