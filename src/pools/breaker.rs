@@ -205,7 +205,9 @@ impl Breaker {
                 Some(self.enter(PoolState::Recovering, &cause, now))
             }
             (Ok(()), PoolState::Healthy | PoolState::Degraded | PoolState::Recovering) => None,
-            (Err(_), PoolState::Failed) => {
+            (Err(cause), PoolState::Failed) => {
+                // What a handshake of our own found says more than what the miners' connections came to.
+                self.cause = cause;
                 self.attempts = self.attempts.saturating_add(1);
                 self.probe_at = Some(now + self.pause(around));
                 None

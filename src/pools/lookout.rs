@@ -449,7 +449,12 @@ impl State {
         if outcome.is_ok() {
             pool.judge.forgive();
         }
+        let before = pool.breaker.cause().to_owned();
         let changed = pool.breaker.probed(outcome, around, now);
+        let cause = pool.breaker.cause();
+        if changed.is_none() && pool.breaker.state() == PoolState::Failed && before != cause {
+            tracing::warn!(pool = pool.target.name, cause, "the pool still fails");
+        }
         self.note(index, changed);
     }
 

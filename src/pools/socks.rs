@@ -25,9 +25,12 @@ pub(super) enum SocksError {
     /// It is something else.
     #[error("it does not speak SOCKS5")]
     NotSocks,
-    /// It wants a login, or another kind of one.
+    /// It wants a login.
     #[error("it wants a user name and password")]
     LoginWanted,
+    /// It wants another kind of login than the one there is.
+    #[error("it takes neither a user name and password nor nothing at all")]
+    OtherLogin,
     /// It knows no such login.
     #[error("it refuses the user name and password")]
     LoginRefused,
@@ -55,7 +58,8 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     match (chosen, credentials) {
         ([VERSION, NO_LOGIN], _) => {}
         ([VERSION, LOGIN], Some((user, password))) => login(stream, user, password.reveal()).await?,
-        ([VERSION, _], _) => return Err(SocksError::LoginWanted),
+        ([VERSION, _], None) => return Err(SocksError::LoginWanted),
+        ([VERSION, _], Some(_)) => return Err(SocksError::OtherLogin),
         ([_, _], _) => return Err(SocksError::NotSocks),
     }
     let mut request = vec![VERSION, CONNECT, 0];
@@ -186,6 +190,7 @@ mod tests {
         assert!(told(None, b"HTTP/1.1 400").contains("not speak SOCKS5"));
         assert!(told(None, b"\x05\xff").contains("wants a user name"));
         assert!(told(None, b"\x05\x02").contains("wants a user name"));
+        assert!(told(Some(("u", "p")), b"\x05\xff").contains("neither a user name"));
         assert!(told(Some(("u", "p")), b"\x05\x02\x01\x01").contains("refuses the user name"));
         assert!(told(Some(("", "p")), b"\x05\x02\x01\x01").contains("1 to 255"));
         assert!(told(None, b"\x05\x00\x05\x05\x00\x01").contains("refused its connection"));

@@ -87,7 +87,7 @@ pub enum TargetError {
         pool: String,
         /// What is wrong.
         #[source]
-        cause: TlsSetupError,
+        cause: Box<TlsSetupError>,
     },
 }
 
@@ -124,6 +124,6 @@ fn tls_target(pool: &PoolConfig, tls: &PoolTls) -> Result<TlsTarget, TargetError
     let server_name = ServerName::try_from(name.clone()).map_err(no_name)?;
     let min_1_3 = tls.min_version == TlsVersion::V1_3;
     let config = client_config(tls.ca_file.as_deref(), &tls.pins, min_1_3)
-        .map_err(|cause| TargetError::Tls { pool: pool.name.clone(), cause })?;
+        .map_err(|cause| TargetError::Tls { pool: pool.name.clone(), cause: Box::new(cause) })?;
     Ok(TlsTarget { config, server_name })
 }

@@ -78,14 +78,18 @@ impl Proxy {
 
     fn spawn(mut program: Command, address: SocketAddr, pool: SocketAddr, arguments: &[&str]) -> Proxy {
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let child = program
+        program
             .args(["--listen", &address.to_string(), "--pool", &pool.to_string()])
             .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
             .args(["--log-level", "warn"])
-            .args(arguments)
-            .spawn()
-            .unwrap();
-        let mut proxy = Proxy { child, address, metrics };
+            .args(arguments);
+        Self::ready(&mut program, address, metrics)
+    }
+
+    /// Starts a program that is told by its arguments to serve miners and metrics at these addresses, and waits until
+    /// every shard has reported.
+    pub(crate) fn ready(program: &mut Command, address: SocketAddr, metrics: SocketAddr) -> Proxy {
+        let mut proxy = Proxy { child: program.spawn().unwrap(), address, metrics };
         until("the proxy is ready", || {
             assert!(proxy.child.try_wait().unwrap().is_none(), "the proxy ended at its start");
             http(metrics, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))

@@ -40,6 +40,34 @@ impl Step {
             Step::Handshaking => PoolLoss::TlsFailed,
         }
     }
+
+    /// How far that is, to be compared.
+    pub(crate) fn reach(&self) -> u8 {
+        match self {
+            Step::Connecting => 0,
+            Step::Asking(_) => 1,
+            Step::Handshaking => 2,
+        }
+    }
+}
+
+/// What came of a pool's addresses that were tried before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    /// How many there were.
+    pub(crate) tried: usize,
+    /// When the first was.
+    pub(crate) since: Tick,
+    /// How the attempt that came furthest was lost, and how far that was. Another address that nobody listens on says
+    /// less about what is wrong with the pool.
+    pub(crate) furthest: Option<(u8, PoolLoss)>,
+}
+
+impl Before {
+    /// An attempt was lost here.
+    pub(crate) fn lost(&mut self, reach: u8, loss: PoolLoss) {
+        self.furthest = self.furthest.filter(|(before, _)| *before > reach).or(Some((reach, loss)));
+    }
 }
 
 /// One pool connection on its way.
@@ -49,12 +77,10 @@ pub(crate) struct Dial {
     pub(crate) step: Step,
     /// The pool that is dialled.
     pub(crate) pool: PoolId,
-    /// How many of its addresses have been tried before.
-    pub(crate) tried: usize,
     /// Which of the pool's addresses is being tried.
     pub(crate) at: usize,
-    /// When the first was.
-    pub(crate) since: Tick,
+    /// What came of those before.
+    pub(crate) before: Before,
     /// When this attempt is given up.
     pub(crate) due: Tick,
 }

@@ -34,9 +34,15 @@ const ON: Went = Went::On { is_full: false };
 
 /// Takes a connection as far as it goes with what its socket is ready for.
 pub(crate) fn go_on(side: &mut Side, dial: &mut Dial, told: Readiness, means: &mut Means<'_>) -> Went {
+    if matches!(dial.step, Step::Connecting) {
+        let went = if told.write || told.hangup { connected(side, dial, told, means) } else { ON };
+        if !matches!(went, Went::On { .. }) {
+            return went;
+        }
+    }
+    // Whoever speaks first may have done so by then, and that is not told of again.
     let hears = told.read || told.hangup;
     let went = match dial.step {
-        Step::Connecting if told.write || told.hangup => connected(side, dial, told, means),
         Step::Asking(_) if hears => hear_proxy(side, dial, means),
         Step::Handshaking if hears => hear_handshake(side, means),
         Step::Connecting | Step::Asking(_) | Step::Handshaking => ON,

@@ -2,7 +2,7 @@
 
 use super::{Shard, Trouble};
 use crate::dial::route::{Means, Went, go_on};
-use crate::dial::{self, Dial, Step};
+use crate::dial::{self, Before, Dial, Step};
 use crate::link::Side;
 use crate::plan::limits::HURRIED_CONNECT_US;
 use crate::poller::{Interest, Readiness};
@@ -11,46 +11,54 @@ use loka_proto::middleware::Stage;
 use loka_proto::{PoolId, PoolLoss, Tick};
 
 impl<P: Stage> Shard<P> {
-    /// Opens a connection to a pool. `tried` addresses of it have failed the link since `since`; each is tried once. It
+    /// Opens a connection to a pool, which the link seeks since `since`. Each address is tried once. It
     /// begins with the address that worked last for anybody, so that a dead one does not cost every miner its time-out.
-    pub(super) fn dial(&mut self, key: usize, pool: PoolId, tried: usize, since: Tick) {
-        let warm = if tried == 0 { self.take_warm(pool, key) } else { None };
-        if let Some(side) = warm {
-            let link = &mut self.links[key];
-            (link.pool, link.pool_turn, link.place) = (side, self.turns, self.pools.place(pool));
-            link.is_from_warm = true;
-            return self.pool_up(key, pool, self.now - since, &[]);
-        }
-        self.links[key].is_from_warm = false;
-        let mut loss = PoolLoss::Unreachable;
-        for tried in tried..self.pools.addresses(pool) {
+    pub(super) fn dial(&mut self, key: usize, pool: PoolId, since: Tick) {
+        let warm = self.take_warm(pool, key);
+        self.links[key].is_from_warm = warm.is_some();
+        let Some(side) = warm else {
+            return self.dial_after(key, pool, Before { tried: 0, since, furthest: None });
+        };
+        let link = &mut self.links[key];
+        (link.pool, link.pool_turn, link.place) = (side, self.turns, self.pools.place(pool));
+        self.pool_up(key, pool, self.now - since, &[]);
+    }
+
+    fn dial_after(&mut self, key: usize, pool: PoolId, mut before: Before) {
+        while before.tried < self.pools.addresses(pool) {
             let Some((at, address)) = self.pools.begin(pool, self.now) else { break };
             self.report.shell.dials += 1;
-            match dial::start(address) {
+            let loss = match dial::start(address) {
                 Ok(socket) => match self.poller.add(&socket, Token::Pool(key).pack(), Interest::BOTH) {
                     Ok(()) => {
-                        // A proxy takes its time, and cannot be judged by it.
-                        let has_proxy =
-                            self.plan.pools.get(pool.index()).is_some_and(|plan| plan.socks.is_some());
-                        let is_hurried = !has_proxy && self.pools.has_other(pool, self.now);
-                        let takes_us = self.plan.connect_us;
-                        let takes_us = if is_hurried { takes_us.min(HURRIED_CONNECT_US) } else { takes_us };
-                        let due = self.now + takes_us;
+                        let due = self.now + self.may_take(pool);
                         let link = &mut self.links[key];
                         link.pool = Side::new(socket, Interest::BOTH);
                         link.pool_turn = self.turns;
                         link.place = self.pools.place(pool);
                         let step = Step::Connecting;
-                        link.dial = Some(Box::new(Dial { step, pool, tried, at, since, due }));
+                        link.dial = Some(Box::new(Dial { step, pool, at, before, due }));
                         return;
                     }
-                    Err(_) => loss = PoolLoss::NoResources,
+                    Err(_) => PoolLoss::NoResources,
                 },
-                Err(error) => loss = dial::loss_of(&error),
-            }
+                Err(error) => dial::loss_of(&error),
+            };
             self.address_failed(pool, at, loss);
+            before.lost(0, loss);
+            before.tried += 1;
         }
-        self.pool_failed(key, pool, loss, since);
+        let loss = before.furthest.map_or(PoolLoss::Unreachable, |(_, loss)| loss);
+        self.pool_failed(key, pool, loss, before.since);
+    }
+
+    /// Microseconds that an attempt may take.
+    fn may_take(&self, pool: PoolId) -> u64 {
+        // A proxy takes its time, and a pool cannot be judged by it.
+        let has_proxy = self.plan.pools.get(pool.index()).is_some_and(|plan| plan.socks.is_some());
+        let is_hurried = !has_proxy && self.pools.has_other(pool, self.now);
+        let takes_us = self.plan.connect_us;
+        if is_hurried { takes_us.min(HURRIED_CONNECT_US) } else { takes_us }
     }
 
     /// The socket of a pool connection on its way has become ready.
@@ -64,10 +72,11 @@ impl<P: Stage> Shard<P> {
             Went::Up { rest, is_full } => {
                 self.read_on(key, Token::Pool(key), told, is_full);
                 let Some(dial) = self.links[key].dial.take() else { return };
-                self.pool_up(key, dial.pool, self.now - dial.since, &rest);
+                self.pool_up(key, dial.pool, self.now - dial.before.since, &rest);
             }
             Went::Failed(loss, cause) => {
-                match (loss, cause) {
+                let host = &self.plan.policy.pool(dial.pool).host;
+                match (loss, cause.map(|cause| format!("{host}: {cause}"))) {
                     (PoolLoss::ProxyFailed, Some(cause)) => self.warn_of(Trouble::PoolProxy, &cause),
                     (PoolLoss::TlsFailed, Some(cause)) => self.warn_of(Trouble::PoolTls, &cause),
                     (_, _) => {}
@@ -95,11 +104,10 @@ impl<P: Stage> Shard<P> {
         let Some(failed) = link.dial.take() else { return };
         link.pool.close(&mut self.spares);
         self.address_failed(failed.pool, failed.at, loss);
-        if failed.tried + 1 < self.pools.addresses(failed.pool) {
-            self.dial(key, failed.pool, failed.tried + 1, failed.since);
-        } else {
-            self.pool_failed(key, failed.pool, loss, failed.since);
-        }
+        let mut before = failed.before;
+        before.lost(failed.step.reach(), loss);
+        before.tried += 1;
+        self.dial_after(key, failed.pool, before);
     }
 
     /// Counts a failed attempt. A shortage of our own is not the address' fault.

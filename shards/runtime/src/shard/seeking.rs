@@ -35,7 +35,7 @@ impl<P: Stage> Shard<P> {
     pub(super) fn seek(&mut self, key: usize, since: Tick) {
         match self.choice(key) {
             Some(pool) if self.is_early(key, pool) => self.wait(key),
-            Some(pool) if self.pools.spend(pool, self.now) => self.dial(key, pool, 0, since),
+            Some(pool) if self.pools.spend(pool, self.now) => self.dial(key, pool, since),
             Some(_) => self.wait(key),
             None => self.no_pool(key),
         }
@@ -94,7 +94,7 @@ impl<P: Stage> Shard<P> {
                 Some(pool) if self.is_early(key, pool) => self.wait(key),
                 Some(pool) if self.pools.spend(pool, self.now) => {
                     self.guarded(key, |shard| {
-                        shard.dial(key, pool, 0, shard.now);
+                        shard.dial(key, pool, shard.now);
                         shard.settle(key);
                     });
                 }

@@ -6,7 +6,7 @@
 
 use super::Shard;
 use crate::dial::route::{Means, Went, go_on};
-use crate::dial::{self, Dial, Step};
+use crate::dial::{self, Before, Dial, Step};
 use crate::link::{Read, Side};
 use crate::plan::limits::{READ_BYTES, WARM_MAX_US, WARM_PER_TICK};
 use crate::poller::{Interest, Readiness};
@@ -68,7 +68,8 @@ impl<P: Stage> Shard<P> {
         }
         let (now, place, turn) = (self.now, self.pools.place(pool), self.turns);
         let due = now + self.plan.connect_us;
-        let dial = Dial { step: Step::Connecting, pool, tried: 0, at, since: now, due };
+        let before = Before { tried: 0, since: now, furthest: None };
+        let dial = Dial { step: Step::Connecting, pool, at, before, due };
         let side = Side::new(socket, Interest::BOTH);
         entry.insert(Warm { pool, side, dial: Some(Box::new(dial)), since: now, place, turn });
         true

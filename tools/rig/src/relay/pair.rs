@@ -211,6 +211,8 @@ impl Pair {
             Took::Unreachable => return self.give_up_target(turn),
             Took::Broken => {
                 turn.report.tls_failed += 1;
+                // The alert first: an end during the handshake closes the direction without a word.
+                let _ = self.front.flush(None);
                 self.front.end_at_once();
                 return ControlFlow::Break(Next::Close);
             }

@@ -1,0 +1,217 @@
+//! Pools that move: by `client.reconnect`, and by a name that leads elsewhere.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "a test that skips says so")]
+
+mod farm;
+mod support;
+
+use farm::Farm;
+use loka_rig::{Greeting, Miner, PoolConfig, PoolHandle, Submit};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use support::{PATIENCE, Proxy, until};
+
+fn pool_at(listen: SocketAddr, prefix: &str) -> std::io::Result<PoolHandle> {
+    PoolHandle::start(PoolConfig { listen, job_id_prefix: prefix.to_owned(), ..PoolConfig::default() })
+}
+
+fn pool(prefix: &str) -> PoolHandle {
+    pool_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), prefix).unwrap()
+}
+
+/// A miner at work that takes a new extranonce, so that it can be moved.
+fn at_work(proxy: &Proxy) -> (Miner, Greeting) {
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    let work = miner.handshake("farm.rig").unwrap();
+    miner.request("3", "mining.extranonce.subscribe", "[]").unwrap();
+    (miner, work)
+}
+
+/// Reads until a job of the pool with this prefix comes.
+fn next_job(miner: &mut Miner, prefix: &str) {
+    while !miner.notice("mining.notify").unwrap().contains(prefix) {}
+}
+
+fn reconnect(pool: &PoolHandle, host: &str, port: u16) {
+    pool.broadcast(&format!(r#"{{"id":null,"method":"client.reconnect","params":["{host}",{port},0]}}"#));
+}
+
+fn hears_nothing_of_it(miners: &[Miner]) {
+    for miner in miners {
+        assert!(miner.notices().all(|line| !line.contains("reconnect")));
+    }
+}
+
+const REFUSED: &str = r#"loka_stratum_pool_messages_filtered_total{reason="reconnect_refused"}"#;
+
+#[test]
+fn a_pool_may_send_its_miners_where_the_configuration_allows() {
+    let (first, second) = (pool("first-"), pool("second-"));
+    let mut farm = Farm::new();
+    farm.pool("main", &first.addr().to_string(), "reconnect_domains = [\"localhost\"]");
+    farm.section("[failover]\nfailures = 1\nbackoff_min = \"100ms\"\nbackoff_max = \"200ms\"");
+    let proxy = farm.start();
+    let mut miners: Vec<Miner> = (0..20).map(|_| at_work(&proxy).0).collect();
+    let mut rigid = Miner::connect(proxy.address).unwrap();
+    rigid.handshake("farm.rig").unwrap();
+
+    reconnect(&first, "localhost", second.addr().port());
+    for miner in &mut miners {
+        next_job(miner, "second-");
+    }
+    rigid.read_to_end().unwrap();
+    until("nobody is at the old place", || first.report().connections_active == 0);
+    assert_eq!(second.report().connections_accepted, 20, "everybody moves once");
+    until("the moves are counted", || proxy.metric("loka_stratum_miners_moved_total") == 20.0);
+    let switched = r#"loka_stratum_connections_ended_total{reason="pool_switched"}"#;
+    until("the one that cannot be moved is counted", || proxy.labelled(switched) == 1.0);
+    assert_eq!(proxy.metric("loka_stratum_connections_ended_total"), 1.0);
+    assert_eq!(proxy.labelled(REFUSED), 0.0);
+    let (newcomer, work) = at_work(&proxy);
+    assert!(work.job_id.contains("second-"), "{}", work.job_id);
+    miners.push(newcomer);
+    farm.wait_for_log(&["INFO", "the pool sends its miners elsewhere", "localhost"]);
+
+    // The new place fails: the old one is the pool again, and may send its miners there once more.
+    second.kill_listener();
+    second.kill_connections();
+    for miner in &mut miners {
+        next_job(miner, "first-");
+    }
+    second.listen_again().unwrap();
+    reconnect(&first, "localhost", second.addr().port());
+    for miner in &mut miners {
+        next_job(miner, "second-");
+    }
+    hears_nothing_of_it(&miners);
+}
+
+#[test]
+fn a_pool_may_not_send_its_miners_anywhere_else() {
+    let (first, second) = (pool("first-"), pool("second-"));
+    let mut farm = Farm::new();
+    farm.pool("main", &first.addr().to_string(), "reconnect_domains = [\"farm.test\"]");
+    let proxy = farm.start();
+    let mut miners: Vec<Miner> = (0..3).map(|_| at_work(&proxy).0).collect();
+    let port = second.addr().port();
+    for (count, (host, port)) in
+        [("localhost", port), ("127.0.0.1", port), ("evilfarm.test", port), ("farm.test", 0)]
+            .iter()
+            .enumerate()
+    {
+        reconnect(&first, host, *port);
+        until("it is refused for each", || proxy.labelled(REFUSED) == 3.0 * (count + 1) as f64);
+    }
+    // A name that is allowed and leads nowhere changes nothing.
+    reconnect(&first, "nowhere.farm.test", port);
+    farm.wait_for_log(&["WARN", "client.reconnect is not followed", "nowhere.farm.test"]);
+    first.notify(true);
+    for miner in &mut miners {
+        next_job(miner, "first-");
+    }
+    assert_eq!((first.report().connections_active, second.report().connections_accepted), (3, 0));
+    hears_nothing_of_it(&miners);
+}
+
+/// Where the name server listens: port 53 is the only one that the configuration knows.
+const SERVER: &str = "127.0.0.77:53";
+const POOL: &str = "pool.farm.test";
+
+struct Told {
+    address: Mutex<Ipv4Addr>,
+    ended: AtomicBool,
+}
+
+/// A name server that knows one name, which holds for no time at all.
+struct NameServer {
+    told: Arc<Told>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl NameServer {
+    fn start(address: Ipv4Addr) -> std::io::Result<NameServer> {
+        let socket = UdpSocket::bind(SERVER)?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let told = Arc::new(Told { address: Mutex::new(address), ended: AtomicBool::new(false) });
+        let of_thread = Arc::clone(&told);
+        let serve = move || {
+            let mut question = [0; 512];
+            while !of_thread.ended.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut question) else { continue };
+                let address = *of_thread.address.lock().unwrap();
+                let _ = socket.send_to(&answer(&question[..length], address), from);
+            }
+        };
+        Ok(NameServer { told, thread: Some(std::thread::spawn(serve)) })
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.told.ended.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// An address for the pool's name, none for its IPv6, and no such name for all others.
+fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
+    const NXDOMAIN: u8 = 3;
+    let (mut at, mut name) = (12, Vec::new());
+    while question[at] != 0 {
+        let end = at + 1 + usize::from(question[at]);
+        name.push(String::from_utf8_lossy(&question[at + 1..end]).to_lowercase());
+        at = end;
+    }
+    let is_known = name.join(".") == POOL;
+    let has_address = is_known && question[at + 1..at + 3] == [0, 1];
+    let code = if is_known { 0 } else { NXDOMAIN };
+    let mut told =
+        vec![question[0], question[1], 0x81, 0x80 | code, 0, 1, 0, u8::from(has_address), 0, 0, 0, 0];
+    told.extend_from_slice(&question[12..at + 5]);
+    if has_address {
+        told.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        told.extend_from_slice(&address.octets());
+    }
+    told
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_takes_new_miners_there_and_leaves_the_others() {
+    let old = pool("old-");
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    let new = pool_at((elsewhere, old.addr().port()).into(), "new-").unwrap();
+    let server = match NameServer::start(Ipv4Addr::LOCALHOST) {
+        Ok(server) => server,
+        Err(error) => return eprintln!("skipped: no name server at {SERVER}: {error}"),
+    };
+    let mut farm = Farm::new();
+    farm.pool("main", &format!("{POOL}:{}", old.addr().port()), "");
+    farm.section("[failover]\ndns_servers = [\"127.0.0.77\"]");
+    let proxy = farm.start();
+    let (mut stays, work) = at_work(&proxy);
+    assert!(work.job_id.starts_with("old-"), "{}", work.job_id);
+    *server.told.address.lock().unwrap() = elsewhere;
+    farm.wait_for_log(&["INFO", "the pool's addresses have changed", "127.0.0.2"]);
+    let mut latest = String::new();
+    until("new miners go to the new address", || {
+        latest = at_work(&proxy).1.job_id;
+        latest.starts_with("new-")
+    });
+    let share = Submit {
+        id: "9",
+        user: "farm.rig",
+        job_id: &work.job_id,
+        extranonce2: &"0".repeat(2 * work.extranonce2_size),
+        ntime: &work.ntime,
+        nonce: "00000001",
+        version_bits: None,
+    };
+    stays.submit(&share).unwrap();
+    assert!(stays.answer_to("9").unwrap().contains(r#""result":true"#));
+    assert_eq!((old.report().shares_accepted, old.report().connections_active), (1, 1));
+    assert!(new.report().connections_accepted >= 1);
+}
