@@ -51,6 +51,11 @@ pub(crate) fn pool(seed: u64) -> PoolHandle {
     PoolHandle::start(config).unwrap()
 }
 
+/// Whether every miner has a connection to this pool.
+pub(crate) fn has_all(pool: &PoolHandle) -> bool {
+    pool.report().connections_active >= (MOVABLE + PLAIN) as u64
+}
+
 /// The proxy with two pools.
 pub(crate) fn proxy(folder: &TempDir, first: SocketAddr, second: SocketAddr, setup: &Setup) -> Proxy {
     let Setup { hold_miners, stable_for, load: _ } = setup;
@@ -111,11 +116,6 @@ impl Farm {
         })
     }
 
-    /// Whether every miner has a connection to the second pool.
-    pub(crate) fn are_at_second(&self) -> bool {
-        self.second.report().connections_active >= (MOVABLE + PLAIN) as u64
-    }
-
     /// How often the proxy took the first pool for failed.
     pub(crate) fn failures_of_first(&self) -> f64 {
         self.proxy.labelled(r#"loka_stratum_pool_transitions_total{pool="first",state="failed"}"#)
@@ -153,9 +153,16 @@ pub(crate) struct Miners {
 /// A run of the miners, as the test that drives it sees it.
 pub(crate) struct Work {
     clock: JobClock,
-    news: Receiver<(Swarm, Progress)>,
+    news: Receiver<News>,
     /// The newest of each swarm.
     seen: RefCell<[Option<Progress>; 2]>,
+    /// The swarms that have ended before the test did, because all their miners were gone.
+    ended: RefCell<Vec<Swarm>>,
+}
+
+enum News {
+    Progress(Swarm, Progress),
+    Ended(Swarm),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,14 +182,21 @@ impl Work {
         let began = Instant::now();
         while !done() {
             let left = PATIENCE.checked_sub(began.elapsed()).unwrap_or_else(|| self.give_up(what));
-            let (swarm, progress) = self.news.recv_timeout(left).unwrap_or_else(|_| self.give_up(what));
-            self.seen.borrow_mut()[swarm as usize] = Some(progress);
+            match self.news.recv_timeout(left).unwrap_or_else(|_| self.give_up(what)) {
+                News::Progress(swarm, progress) => self.seen.borrow_mut()[swarm as usize] = Some(progress),
+                News::Ended(swarm) => self.ended.borrow_mut().push(swarm),
+            }
         }
         began.elapsed()
     }
 
     fn give_up(&self, what: &str) -> ! {
         panic!("waited in vain: {what}; the miners: {:#?}", self.seen.borrow())
+    }
+
+    /// Whether all miners that can be moved are gone.
+    pub(crate) fn have_movable_gone(&self) -> bool {
+        self.ended.borrow().contains(&Swarm::Movable)
     }
 
     /// Waits until both swarms have their jobs, and shares of both are accepted from now on.
@@ -215,20 +229,20 @@ impl Drop for Stop<'_> {
 pub(crate) fn work(target: SocketAddr, load: Load, happen: impl FnOnce(&Work)) -> Miners {
     let (clock, stop) = (JobClock::default(), AtomicBool::new(false));
     let (tell, news) = channel();
-    let run = |swarm: Swarm, tell: Sender<(Swarm, Progress)>| {
+    let run = |swarm: Swarm, tell: Sender<News>| {
         let config = config(swarm, target, load, &clock);
-        let mut progress = |progress: &Progress| {
-            // Nobody listens any more once the test has seen enough.
-            let _ = tell.send((swarm, *progress));
-        };
-        loka_rig::run(&config, &stop, &mut progress).unwrap()
+        // Nobody listens any more once the test has seen enough.
+        let mut progress = |progress: &Progress| drop(tell.send(News::Progress(swarm, *progress)));
+        let report = loka_rig::run(&config, &stop, &mut progress).unwrap();
+        let _ = tell.send(News::Ended(swarm));
+        report
     };
     std::thread::scope(|scope| {
         let stopping = Stop(&stop);
         let (to_movable, run) = (tell.clone(), &run);
         let movable = scope.spawn(move || run(Swarm::Movable, to_movable));
         let plain = scope.spawn(move || run(Swarm::Plain, tell));
-        happen(&Work { clock: clock.clone(), news, seen: RefCell::default() });
+        happen(&Work { clock: clock.clone(), news, seen: RefCell::default(), ended: RefCell::default() });
         drop(stopping);
         Miners { movable: movable.join().unwrap(), plain: plain.join().unwrap() }
     })
@@ -255,11 +269,10 @@ fn config(swarm: Swarm, target: SocketAddr, load: Load, clock: &JobClock) -> Swa
 }
 
 /// Prints the times from the mark to the first job of another pool. See it with `--nocapture`.
-#[allow(clippy::print_stdout, reason = "a measurement, for whoever asks for it")]
 pub(crate) fn tell(what: &str, miners: &Miners) {
     let (us, movable, plain) = (miners.movable.job_us, miners.movable.shares, miners.plain.shares);
     let ms = |us: u64| us as f64 / 1000.0;
-    println!(
+    note(&format!(
         "{what}: first job of the next pool after {:.0} ms (half of the miners {:.0} ms, last {:.0} ms); movable: \
          {} sent, {} accepted, {} rejected; others: {} sent, {} lost in {} connections",
         ms(us.min),
@@ -271,7 +284,13 @@ pub(crate) fn tell(what: &str, miners: &Miners) {
         plain.sent,
         plain.lost,
         miners.plain.disconnected,
-    );
+    ));
+}
+
+/// Prints a measurement, for whoever asks for it.
+#[allow(clippy::print_stdout, reason = "a test's own output, which `cargo test` keeps to itself")]
+pub(crate) fn note(text: &str) {
+    println!("{text}");
 }
 
 /// Miners that can be moved lose nothing and are never disconnected; the others lose what was on its way when they were.
@@ -291,7 +310,7 @@ pub(crate) fn check_miners(miners: &Miners) {
 }
 
 /// Returns how many shares were told to be lost with their pool.
-fn check_proxy(proxy: &Proxy, miners: &Miners) -> u64 {
+pub(crate) fn check_proxy(proxy: &Proxy, miners: &Miners) -> u64 {
     check_miners(miners);
     crate::support::until("all ends are counted", || {
         proxy.metric("loka_stratum_connections_ended_total") == proxy.metric("loka_stratum_connections_total")
