@@ -105,38 +105,70 @@ impl<P: Stage> Shard<P> {
     }
 
     /// Moves miners to pools that are to be preferred to theirs, as many as connections may be made. A miner with shares in
-    /// flight is left to get its answers, for a while.
+    /// flight is left to get its answers, for a while. It is not done while one is on its way to such a pool.
     pub(super) fn switch_links(&mut self) {
         let Some(since) = self.switching_since else { return };
-        let is_patient = self.now < since + SWITCH_PATIENCE_US;
         let mut left = 0;
         let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
-                continue;
-            };
-            let session = &link.session;
-            let must_move = session.has_pool()
-                && (self.pools.is_outranked(session.pool(), self.now)
-                    || self.pools.place(session.pool()) != link.place);
-            if !must_move {
-                continue;
-            }
-            left += 1;
-            let must_wait = is_patient && session.shares_in_flight() > 0;
-            let client = session.client().id.0;
-            let to = self.pools.choose(client, None, self.now).filter(|_| !must_wait);
-            if to.is_some_and(|to| self.pools.can_spend(to, self.now)) {
-                self.guarded(key, |shard| {
-                    shard.lose_pool(key, PoolLoss::Switched);
-                    shard.settle(key);
-                });
+            match self.place_of(key, since) {
+                Place::Right => {}
+                Place::OnItsWay => left += 1,
+                Place::Wrong { may_move } => {
+                    left += 1;
+                    if may_move {
+                        self.guarded(key, |shard| {
+                            shard.lose_pool(key, PoolLoss::Switched);
+                            shard.settle(key);
+                        });
+                    }
+                }
             }
         }
         if left == 0 {
             self.switching_since = None;
         }
     }
+
+    /// Whether a link has, or is about to have, the pool that it should have. `since`: when the states of pools changed.
+    fn place_of(&mut self, key: usize, since: Tick) -> Place {
+        let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
+            return Place::Right;
+        };
+        let session = &link.session;
+        let (own, is_up) = match &link.dial {
+            Some(dial) => (dial.pool, false),
+            None if session.is_up() => (session.pool(), true),
+            None => return Place::Right,
+        };
+        if !self.pools.is_outranked(own, self.now) && self.pools.place(own) == link.place {
+            return Place::Right;
+        }
+        if !is_up {
+            return Place::OnItsWay;
+        }
+        let Some(to) = self.pools.choose(session.client().id.0, None, self.now) else {
+            return Place::Wrong { may_move: false };
+        };
+        if link.avoids == Some(to) && to != own && link.retry_at >= since + AVOID_US {
+            // That pool has refused it since: it is well where it is.
+            return Place::Right;
+        }
+        let is_patient = self.now < since + SWITCH_PATIENCE_US;
+        let must_wait = is_patient && session.shares_in_flight() > 0;
+        Place::Wrong { may_move: !must_wait && self.pools.can_spend(to, self.now) }
+    }
+}
+
+/// Where a link stands, measured by what is known of the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has the pool that it should have, or none, or no use for one.
+    Right,
+    /// It is connecting to another; whether it gets there shows later.
+    OnItsWay,
+    /// It should have another.
+    Wrong { may_move: bool },
 }
 
 /// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
