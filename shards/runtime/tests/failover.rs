@@ -261,3 +261,23 @@ fn a_miner_that_the_better_pool_refuses_is_not_sent_there_again_and_again() {
     }
     assert_eq!(refused(&proxy.stats), 1);
 }
+/// The one that tries a failed pool may be turned away by it: that is no reason for all others to wait until it would have
+/// had to answer.
+#[test]
+fn a_trial_that_is_closed_makes_room_for_the_next() {
+    let first = pool(1);
+    let way = Relay::start(RelayConfig::to(first.addr())).unwrap();
+    let mut proxy = Proxy::start(way.addr(), 1, |p| plan(p, &[way.addr()]));
+    let (mut miner, _) = movable(proxy.address);
+    way.set(Fault::RefuseConnections);
+    way.reset_all();
+    let lost =
+        |stats: &Stats, loss: PoolLoss| stats.pools.first().is_some_and(|pool| pool.losses[loss.index()] > 0);
+    proxy.until("it cannot be reached", |stats, _| lost(stats, PoolLoss::Unreachable));
+    way.set(Fault::NoTarget);
+    proxy.until("it closes a trial", |stats, _| lost(stats, PoolLoss::Closed));
+    way.set(Fault::None);
+    // Less than a trial may take.
+    miner.set_read_timeout(PATIENCE / 2).unwrap();
+    told(&mut miner);
+}

@@ -21,9 +21,28 @@ impl<P: Stage> Shard<P> {
         if lost == Some(PoolLoss::Silent) {
             // Others need not find that out by themselves.
             self.pools.failed(session.pool(), self.now);
+        } else {
+            self.end_trial(key);
         }
+        let link = &mut self.links[key];
         link.leave_pool(&mut self.spares);
         self.seek(key, self.now);
+    }
+
+    /// The link's connection to a pool, or its attempt at one, is over. If it had brought nothing yet, it may have been the one
+    /// that tries a failed pool.
+    pub(super) fn end_trial(&mut self, key: usize) {
+        let link = &self.links[key];
+        let pool = match &link.dial {
+            Some(dial) => return self.pools.abandoned(dial.pool),
+            None if link.pool.socket.is_some() && !link.was_at_work => link.session.pool(),
+            None => return,
+        };
+        if link.session.last_loss().is_some_and(PoolLoss::is_fault) {
+            self.pools.turned_away(pool, self.now);
+        } else {
+            self.pools.abandoned(pool);
+        }
     }
 
     /// Begins the connection to the best pool there is, or lets the link wait for one.
