@@ -104,7 +104,7 @@ fn serve_relay(target: SocketAddr) -> Result<(), Failure> {
 fn start_proxy(program: &str, pool: SocketAddr, plan: &Plan) -> Result<(Part, SocketAddr), Failure> {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let (address, metrics) = (free()?, free()?);
-    let mut command = Command::new(program);
+    let mut command = Command::new(std::fs::canonicalize(program)?);
     command
         .args(["--listen", &address.to_string(), "--pool", &pool.to_string(), "--shards", "2"])
         .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
