@@ -33,6 +33,7 @@ pub(super) struct Judge {
     unreached: u64,
     failures: u64,
     last_failure: Option<PoolLoss>,
+    last_failed: Instant,
     /// When it last sent a job, or nobody was there to get one.
     heard: Instant,
 }
@@ -45,6 +46,7 @@ impl Judge {
             unreached: 0,
             failures: 0,
             last_failure: None,
+            last_failed: now,
             heard: now,
         }
     }
@@ -63,7 +65,7 @@ impl Judge {
     /// Looks at the pool.
     pub(super) fn look(&mut self, figures: &Figures, limits: &FailoverConfig, now: Instant) -> Observed {
         let counts = &figures.counts;
-        self.count_rows(counts);
+        self.count_rows(counts, limits.window, now);
         if counts.jobs > self.last.jobs || figures.links == 0 {
             self.heard = now;
         }
@@ -92,7 +94,12 @@ impl Judge {
         seen
     }
 
-    fn count_rows(&mut self, counts: &PoolStats) {
+    /// A row ends with a success, and when nothing has followed for a whole window: where nobody needs a new connection for
+    /// hours, one that failed once says nothing any more.
+    fn count_rows(&mut self, counts: &PoolStats, window: Duration, now: Instant) {
+        if now.duration_since(self.last_failed) > window {
+            (self.unreached, self.failures) = (0, 0);
+        }
         let newly =
             |loss: PoolLoss| counts.losses[loss.index()].saturating_sub(self.last.losses[loss.index()]);
         let failed = PoolLoss::ALL.iter().copied().filter(|loss| loss.is_fault() && newly(*loss) > 0);
@@ -101,6 +108,7 @@ impl Judge {
             failures += newly(loss);
             unreached += if is_unreachable(loss) { newly(loss) } else { 0 };
             self.last_failure = Some(loss);
+            self.last_failed = now;
         }
         let has_connected = counts.connected > self.last.connected;
         let has_served = counts.subscribed > self.last.subscribed;
@@ -219,6 +227,19 @@ mod tests {
         let seen = bench.look(full);
         assert_eq!(seen.is_suspect.as_deref(), Some("4 failures in a row (refused)"));
         assert!(bench.look(full).is_suspect.is_none(), "the handshake that was asked for decides first");
+    }
+
+    #[test]
+    fn a_failure_that_no_other_follows_is_forgotten() {
+        let mut bench = Bench::new();
+        bench.limits.window = Duration::from_secs(10);
+        assert!(bench.look(|c| lose(c, PoolLoss::Closed, 1)).is_odd.is_some());
+        for _ in 0..10 {
+            assert!(bench.look(|_| {}).is_odd.is_some());
+        }
+        assert_eq!(bench.look(|_| {}), Observed { is_used: true, ..Observed::default() });
+        let seen = bench.look(|c| lose(c, PoolLoss::Closed, 2));
+        assert_eq!((seen.is_suspect, seen.is_odd.as_deref()), (None, Some("2 failures in a row (closed)")));
     }
 
     #[test]

@@ -198,6 +198,12 @@ impl Session {
         self.phase == Phase::Up && self.is_subscribed && self.moving.is_none()
     }
 
+    /// Whether its pool connection is open, and the miner listened to.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
     /// How the last pool connection was lost, or the last attempt at one failed.
     #[must_use]
     pub fn last_loss(&self) -> Option<PoolLoss> {

@@ -4,8 +4,10 @@
 mod common;
 
 use common::{PATIENCE, Proxy};
-use loka_proto::{End, PoolLoss, PoolState, RejectClass};
-use loka_rig::{Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, Submit};
+use loka_proto::{End, PoolLoss, PoolState, RejectClass, Stats};
+use loka_rig::{
+    Fault, Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, Relay, RelayConfig, Shape, Submit,
+};
 use loka_runtime::{Command, PoolNow, PoolPlan, ShardPlan};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -143,6 +145,13 @@ fn miners_wait_for_a_pool_that_is_not_there_yet_and_get_it_when_it_comes() {
     assert!(miner.answer_to("1").unwrap().contains("\"error\":null"));
 }
 
+fn say(proxy: &Proxy, pools: [(SocketAddr, PoolState); 2], place: u32) {
+    let now =
+        |(address, state): (SocketAddr, PoolState)| PoolNow { addresses: [address].into(), state, place };
+    let pools: Vec<PoolNow> = pools.into_iter().map(now).collect();
+    proxy.ends[0].command(Command::Pools(pools.into())).unwrap();
+}
+
 #[test]
 fn the_control_plane_decides_who_is_used_and_miners_follow() {
     let (first, second) = (pool(1), pool(2));
@@ -150,10 +159,7 @@ fn the_control_plane_decides_who_is_used_and_miners_follow() {
     let mut proxy = Proxy::start(first.addr(), 1, |p| plan(p, &addresses));
     let (mut miner, _) = movable(proxy.address);
     let say = |proxy: &Proxy, states: [PoolState; 2], place: u32| {
-        let now =
-            |(address, state): (SocketAddr, PoolState)| PoolNow { addresses: [address].into(), state, place };
-        let pools: Vec<PoolNow> = addresses.into_iter().zip(states).map(now).collect();
-        proxy.ends[0].command(Command::Pools(pools.into())).unwrap();
+        say(proxy, [(addresses[0], states[0]), (addresses[1], states[1])], place);
     };
     say(&proxy, [PoolState::Failed, PoolState::Healthy], 0);
     let work = told(&mut miner);
@@ -226,4 +232,80 @@ fn warm_connections_wait_for_miners_are_used_once_and_replaced() {
     }
     proxy.until("all is well again", |stats, shells| shells[0].warm == 3 && stats.counts.moved == 3);
     assert_eq!(proxy.stats.counts.ends.iter().sum::<u64>(), 0);
+}
+
+/// A miner that shakes hands with the second pool while the first comes back is brought back like those at work there.
+#[test]
+fn a_miner_on_its_way_to_the_next_pool_is_not_left_behind_when_its_own_comes_back() {
+    let (first, second) = (pool(1), pool(2));
+    let way = Relay::start(RelayConfig::to(second.addr())).unwrap();
+    let mut proxy = Proxy::start(first.addr(), 1, |p| {
+        plan(p, &[first.addr(), way.addr()]);
+        p.policy.answer_us = HOLD_US;
+    });
+    let say = |proxy: &Proxy, state| {
+        say(proxy, [(first.addr(), state), (way.addr(), PoolState::Healthy)], 0);
+    };
+    let (mut witness, _) = movable(proxy.address);
+    say(&proxy, PoolState::Failed);
+    told(&mut witness);
+    // Nothing goes on there, and nothing is lost.
+    let held = Shape { bytes_per_second: Some(0), ..Shape::default() };
+    way.set(Fault::Shaped { up: held, down: held });
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    miner.send_line(r#"{"id":1,"method":"mining.subscribe","params":[]}"#).unwrap();
+    let connected = |stats: &Stats| stats.pools.get(1).map_or(0, |second| second.connected);
+    proxy.until("it is on its way", |stats, _| connected(stats) == 2);
+    say(&proxy, PoolState::Healthy);
+    told(&mut witness);
+    proxy.until("the shard has looked at all", |_, shells| shells[0].links_of_pool[0] >= 1);
+    way.set(Fault::None);
+    assert!(miner.answer_to("1").unwrap().contains("\"error\":null"));
+    proxy.until("both are where they belong", |_, shells| shells[0].links_of_pool[..2] == [2, 0]);
+}
+
+/// A pool that comes back may refuse one miner. That one stays where it is well, and is not sent to and fro.
+#[test]
+fn a_miner_that_the_better_pool_refuses_is_not_sent_there_again_and_again() {
+    let (first, second) = (pool(1), pool(2));
+    let mut proxy = Proxy::start(first.addr(), 1, |p| plan(p, &[first.addr(), second.addr()]));
+    let say = |proxy: &Proxy, state| {
+        say(proxy, [(first.addr(), state), (second.addr(), PoolState::Healthy)], 0);
+    };
+    let (mut miner, _) = movable(proxy.address);
+    say(&proxy, PoolState::Failed);
+    told(&mut miner);
+    first.misbehave(Misbehaviour::ServerFull);
+    say(&proxy, PoolState::Healthy);
+    let work = told(&mut miner);
+    let refused =
+        |stats: &Stats| stats.pools.first().map_or(0, |first| first.losses[PoolLoss::Refused.index()]);
+    proxy.until("the first refuses it", |stats, _| refused(stats) >= 1);
+    for round in 0..50 {
+        proxy.until("a report", |_, shells| shells[0].links_of_pool[..2] == [0, 1]);
+        assert!(accepted(&mut miner, &work, &format!("{}", 10 + round), &format!("{round:08x}")));
+    }
+    assert_eq!(refused(&proxy.stats), 1);
+}
+
+/// The one that tries a failed pool may be turned away by it: that is no reason for all others to wait until it would have
+/// had to answer.
+#[test]
+fn a_trial_that_is_closed_makes_room_for_the_next() {
+    let first = pool(1);
+    let way = Relay::start(RelayConfig::to(first.addr())).unwrap();
+    let mut proxy = Proxy::start(way.addr(), 1, |p| plan(p, &[way.addr()]));
+    let (mut miner, _) = movable(proxy.address);
+    way.set(Fault::RefuseConnections);
+    way.reset_all();
+    let lost =
+        |stats: &Stats, loss: PoolLoss| stats.pools.first().is_some_and(|pool| pool.losses[loss.index()] > 0);
+    proxy.until("it cannot be reached", |stats, _| lost(stats, PoolLoss::Unreachable));
+    way.set(Fault::NoTarget);
+    proxy.until("it closes a trial", |stats, _| lost(stats, PoolLoss::Closed));
+    way.set(Fault::None);
+    // Less than a trial may take.
+    miner.set_read_timeout(PATIENCE / 2).unwrap();
+    told(&mut miner);
 }

@@ -22,8 +22,9 @@ impl Default for JobClock {
 }
 
 impl JobClock {
-    /// A job is about to be sent to everybody.
-    pub(crate) fn mark(&self) {
+    /// A job is about to be sent to everybody; or something is about to happen that will bring miners a new job, such as the
+    /// end of their pool.
+    pub fn mark(&self) {
         self.sent_ns.store(self.now_ns().max(1), Ordering::Release);
     }
 

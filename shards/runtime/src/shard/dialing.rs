@@ -134,11 +134,4 @@ impl<P: Stage> Shard<P> {
             None => self.lose_and_wait(key, loss),
         }
     }
-
-    /// The link's connection attempt, if there is one, is not wanted any more.
-    pub(super) fn abandon_dial(&mut self, key: usize) {
-        if let Some(dial) = &self.links[key].dial {
-            self.pools.abandoned(dial.pool);
-        }
-    }
 }

@@ -246,7 +246,7 @@ impl<P: Stage> Shard<P> {
             match intent {
                 Intent::DialPool => self.find_pool(key),
                 Intent::Close(end) => {
-                    self.abandon_dial(key);
+                    self.end_trial(key);
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, %end, "ended");
                     self.links[key].begin_closing(&mut self.spares, self.now);

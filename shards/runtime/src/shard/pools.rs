@@ -179,6 +179,14 @@ impl Pools {
         }
     }
 
+    /// The pool ended a connection that had brought nobody anything. Where it is left alone, that was the one that tries it,
+    /// and the next may try after a moment.
+    pub(super) fn turned_away(&mut self, pool: PoolId, now: Tick) {
+        if self.seats.get(pool.index()).is_some_and(|seat| seat.failing_until.is_some()) {
+            self.failed(pool, now);
+        }
+    }
+
     /// A connection that was on its way is not wanted any more.
     pub(super) fn abandoned(&mut self, pool: PoolId) {
         if let Some(seat) = self.seats.get_mut(pool.index()) {
@@ -252,9 +260,18 @@ mod tests {
         assert_eq!(pools.choose(2, None, later), None, "one is enough");
         pools.abandoned(pool);
         assert_eq!(pools.choose(2, None, later), Some(pool));
+        pools.begin(pool, later);
+        pools.turned_away(pool, later);
+        assert_eq!(pools.choose(2, None, later + (AVOID_US - 1)), None);
+        assert_eq!(
+            pools.choose(2, None, later + AVOID_US),
+            Some(pool),
+            "it is not waited for what cannot come"
+        );
         pools.proved(pool);
         pools.begin(pool, later);
-        assert_eq!(pools.choose(3, None, later), Some(pool));
+        pools.turned_away(pool, later);
+        assert_eq!(pools.choose(3, None, later), Some(pool), "a pool that is well may turn one miner away");
     }
 
     #[test]

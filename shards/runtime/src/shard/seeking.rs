@@ -26,9 +26,28 @@ impl<P: Stage> Shard<P> {
         if lost == Some(PoolLoss::Silent) {
             // Others need not find that out by themselves.
             self.pools.failed(session.pool(), self.now);
+        } else {
+            self.end_trial(key);
         }
+        let link = &mut self.links[key];
         link.leave_pool(&mut self.spares);
         self.seek(key, self.now);
+    }
+
+    /// The link's connection to a pool, or its attempt at one, is over. If it had brought nothing yet, it may have been the one
+    /// that tries a failed pool.
+    pub(super) fn end_trial(&mut self, key: usize) {
+        let link = &self.links[key];
+        let pool = match &link.dial {
+            Some(dial) => return self.pools.abandoned(dial.pool),
+            None if link.pool.socket.is_some() && !link.was_at_work => link.session.pool(),
+            None => return,
+        };
+        if link.session.last_loss().is_some_and(PoolLoss::is_fault) {
+            self.pools.turned_away(pool, self.now);
+        } else {
+            self.pools.abandoned(pool);
+        }
     }
 
     /// Begins the connection to the best pool there is, or lets the link wait for one.
@@ -120,39 +139,20 @@ impl<P: Stage> Shard<P> {
     }
 
     /// Moves miners to pools that are to be preferred to theirs, as many as connections may be made. A miner with shares in
-    /// flight is left to get its answers, for a while.
+    /// flight is left to get its answers, for a while. It is not done while one is on its way to such a pool.
     pub(super) fn switch_links(&mut self) {
         let Some(since) = self.switching_since else { return };
-        let is_patient = self.now < since + SWITCH_PATIENCE_US;
         let mut left = 0;
         let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
-                continue;
-            };
-            let session = &link.session;
-            let pool = session.pool();
-            let has_moved = self.pools.place(pool) != link.place;
-            let must_move = session.has_pool() && (has_moved || self.pools.is_outranked(pool, self.now));
-            if !must_move {
-                continue;
-            }
-            left += 1;
-            // One that this shard moved by itself, a moment ago, may find the pool that it left no better yet.
-            let is_settled = self.now >= link.pool_since + self.plan.stable_us;
-            let is_early = !is_settled && !has_moved && self.pools.is_usable(pool, self.now);
-            let must_wait = is_early || is_patient && session.shares_in_flight() > 0;
-            let client = session.client().id.0;
-            let to = self.pools.choose(client, None, self.now).filter(|_| !must_wait);
-            if to.is_some_and(|to| self.pools.can_spend(to, self.now)) {
-                self.guarded(key, |shard| {
-                    shard.lose_pool(key, PoolLoss::Switched);
-                    shard.settle(key);
-                });
-                let has_left = self.links.get(key).is_none_or(|link| link.session.is_over());
-                if let Some(to) = to.filter(|_| has_left) {
-                    // It connects again by itself, and is counted now so that not all of them do at once.
-                    self.pools.spend(to, self.now);
+            match self.place_of(key, since) {
+                Place::Right => {}
+                Place::OnItsWay => left += 1,
+                Place::Wrong { to } => {
+                    left += 1;
+                    if let Some(to) = to {
+                        self.switch(key, to);
+                    }
                 }
             }
         }
@@ -160,6 +160,63 @@ impl<P: Stage> Shard<P> {
             self.switching_since = None;
         }
     }
+
+    /// Whether a link has, or is about to have, the pool that it should have. `since`: when the states of pools changed.
+    fn place_of(&mut self, key: usize, since: Tick) -> Place {
+        let Some(link) = self.links.get(key).filter(|link| !link.gone && link.closing.is_none()) else {
+            return Place::Right;
+        };
+        let session = &link.session;
+        let (own, is_up) = match &link.dial {
+            Some(dial) => (dial.pool, false),
+            None if session.is_up() => (session.pool(), true),
+            None => return Place::Right,
+        };
+        let has_moved = self.pools.place(own) != link.place;
+        if !has_moved && !self.pools.is_outranked(own, self.now) {
+            return Place::Right;
+        }
+        if !is_up {
+            return Place::OnItsWay;
+        }
+        let Some(to) = self.pools.choose(session.client().id.0, None, self.now) else {
+            return Place::Wrong { to: None };
+        };
+        if link.avoids == Some(to) && to != own && link.retry_at >= since + AVOID_US {
+            // That pool has refused it since: it is well where it is.
+            return Place::Right;
+        }
+        let is_patient = self.now < since + SWITCH_PATIENCE_US;
+        // One that this shard moved by itself, a moment ago, may find the pool that it left no better yet.
+        let is_settled = has_moved || self.now >= link.pool_since + self.plan.stable_us;
+        let is_early = !is_settled && self.pools.is_usable(own, self.now);
+        let must_wait = is_early || is_patient && session.shares_in_flight() > 0;
+        let may_move = !must_wait && self.pools.can_spend(to, self.now);
+        Place::Wrong { to: may_move.then_some(to) }
+    }
+
+    /// Lets a link leave its pool for a better one.
+    fn switch(&mut self, key: usize, to: PoolId) {
+        self.guarded(key, |shard| {
+            shard.lose_pool(key, PoolLoss::Switched);
+            shard.settle(key);
+        });
+        if self.links.get(key).is_none_or(|link| link.session.is_over()) {
+            // It connects again by itself, and is counted now so that not all of them do at once.
+            self.pools.spend(to, self.now);
+        }
+    }
+}
+
+/// Where a link stands, measured by what is known of the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has the pool that it should have, or none, or no use for one.
+    Right,
+    /// It is connecting to another; whether it gets there shows later.
+    OnItsWay,
+    /// It should have another, and may go to this one now.
+    Wrong { to: Option<PoolId> },
 }
 
 /// Whether this is the link that asked, and it still waits.
