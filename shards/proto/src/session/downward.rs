@@ -102,6 +102,10 @@ impl Session {
         set: &SubscribeResult<'_>,
     ) {
         if self.client.extranonce_asked {
+            if let Some(moving) = &mut self.moving {
+                // It waits, and is lost with this pool if that comes first.
+                moving.is_extranonce_new = true;
+            }
             self.client.mining.set_extranonce(set);
             self.send_down(cx, Method::SetExtranonce, |out| write::with_some_id(out, envelope));
         } else if self.client.mining.has_extranonce(set) {
@@ -167,6 +171,7 @@ impl Session {
             Asked::Other => {}
         }
         write_answer(cx, envelope, &request);
+        self.end_move(cx);
         self.finish_if_answered(cx);
     }
 
@@ -191,6 +196,10 @@ impl Session {
         match result {
             Some(result) => {
                 let Some(subscribed) = SubscribeResult::read(result) else {
+                    if cx.policy.hold_us > 0 {
+                        // Where the miner stays, it is not answered yet.
+                        self.pending.push(request.id.clone(), Asked::Subscribe, cx.now);
+                    }
                     return self.lose_pool(cx, PoolLoss::BadSubscribeResult);
                 };
                 cx.stats.pool(self.pool).subscribed += 1;
@@ -236,6 +245,10 @@ impl Session {
         method: Method,
         line: impl FnOnce(&mut Vec<u8>),
     ) {
+        if !self.listens_to_pool() {
+            // The line before was one too many, and the pool is lost: what it says means nothing to the miner any more.
+            return;
+        }
         cx.stats.message(Direction::ToMiner, method);
         if self.moving.is_none() && self.subscribe_awaited().is_none() {
             return line(&mut cx.out.to_miner);

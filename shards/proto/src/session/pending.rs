@@ -122,10 +122,10 @@ impl Pending {
         self.oldest_greeting(Asked::is_configure)
     }
 
-    /// Takes the oldest request that is no part of the handshake that the miner waits for.
-    pub(crate) fn take_lost(&mut self) -> Option<Request> {
-        let index = self.requests.iter().position(|request| !request.asked.is_owed())?;
-        self.remove(index)
+    /// Whether something is unanswered that decides which extranonce and mask a miner on the move has. A configure of the
+    /// miner's own counts too: until its answer, the miner rolls what another pool granted.
+    pub(crate) fn has_asked_again(&self) -> bool {
+        self.oldest_greeting(|asked| *asked == Asked::SubscribeAgain || asked.is_configure()).is_some()
     }
 
     /// Takes the oldest request that `is` such.
