@@ -245,7 +245,8 @@ impl Session {
     ) {
         let granted = result.and_then(granted_mask).unwrap_or(0) & configure.mask;
         // A miner that was refused rolls nothing, and some idle when they are told of a mask that they were refused.
-        let rolls = matches!(self.client.version_rolling, VersionRolling::Granted { .. });
+        let rolls = configure.asked.version_rolling
+            && matches!(self.client.version_rolling, VersionRolling::Granted { .. });
         let is_new = rolls && granted != self.client.mining.version_mask();
         if rolls {
             self.client.mining.set_version_mask(granted);

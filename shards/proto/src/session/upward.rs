@@ -169,7 +169,9 @@ impl Session {
                 Asked::Subscribe
             }
             MinerMessage::Configure(configure) => {
-                self.greeting.keep(Part::Configure, envelope.line);
+                let part =
+                    if configure.asked.version_rolling { Part::Configure } else { Part::Extensions };
+                self.greeting.keep(part, envelope.line);
                 Asked::Configure(configure)
             }
             MinerMessage::ExtranonceSubscribe if !cx.policy.pool(self.pool).extranonce => {

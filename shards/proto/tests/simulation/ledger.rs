@@ -36,6 +36,15 @@ pub(crate) struct Work {
     pub(crate) is_sized: bool,
 }
 
+/// Lines, shown as text.
+pub(crate) struct Texts(pub(crate) Vec<Vec<u8>>);
+
+impl std::fmt::Debug for Texts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|line| String::from_utf8_lossy(line))).finish()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) link: usize,
@@ -44,7 +53,7 @@ pub(crate) struct Said {
     /// The id as written; `null` where there is none.
     pub(crate) id: String,
     /// The line as a pool must see it: one for all pools, or one for each account.
-    pub(crate) lines: Vec<Vec<u8>>,
+    pub(crate) lines: Texts,
     pub(crate) work: Work,
     /// When the proxy took it.
     pub(crate) arrived: Option<u64>,
@@ -91,11 +100,11 @@ impl Said {
 
     /// Whether the line holds this text.
     pub(crate) fn holds(&self, text: &str) -> bool {
-        String::from_utf8_lossy(&self.lines[0]).contains(text)
+        String::from_utf8_lossy(&self.lines.0[0]).contains(text)
     }
 
     fn line_for(&self, account: Account) -> &[u8] {
-        self.lines.get(account as usize).unwrap_or(&self.lines[0])
+        self.lines.0.get(account as usize).unwrap_or(&self.lines.0[0])
     }
 }
 
@@ -143,7 +152,7 @@ impl Ledger {
             kind,
             method,
             id: id.to_owned(),
-            lines,
+            lines: Texts(lines),
             work: Work::default(),
             arrived: None,
             difficulty: 0.0,

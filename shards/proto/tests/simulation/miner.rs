@@ -140,7 +140,7 @@ impl Miner {
             let blanks = rng.pick(&[b"\r\n".as_slice(), b"\n\n", b"  ", b"\t"]);
             act.bytes.splice(0..0, blanks.iter().copied());
             if !blanks.ends_with(b"\n") {
-                for line in &mut ledger.said[first_tag].lines {
+                for line in &mut ledger.said[first_tag].lines.0 {
                     line.splice(0..0, blanks.iter().copied());
                 }
             }

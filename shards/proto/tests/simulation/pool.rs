@@ -3,7 +3,7 @@
 //! What one pool is like stays, whoever connects to it; what it has said and given out is forgotten with the connection. Jobs
 //! are numbered from one on each, so that names collide wherever they can.
 
-use crate::ledger::{Arrived, Kind, Ledger, Place, nonce_of, verdict_of};
+use crate::ledger::{Arrived, Kind, Ledger, Place, Said, nonce_of, verdict_of};
 use crate::net::{Fin, Lines};
 use crate::rng::Rng;
 use crate::says::{Account, answer, filtered, notify};
@@ -208,7 +208,7 @@ impl Pool {
     ) {
         let said = &mut ledger.said[tag];
         let Some(extra_us) = self.extra_us(said.kind, rng) else { return };
-        let (result, error) = self.opinion(said.kind, tag, rng);
+        let (result, error) = self.opinion(said, tag, rng);
         let layout = rng.draw();
         let given = again.as_ref().unwrap_or(&said.id);
         let id: serde_json::Value = serde_json::from_str(given).expect("an id is JSON");
@@ -250,8 +250,9 @@ impl Pool {
         *latest
     }
 
-    fn opinion(&self, kind: Kind, tag: usize, rng: &mut Rng) -> (String, String) {
+    fn opinion(&self, said: &Said, tag: usize, rng: &mut Rng) -> (String, String) {
         let granted = rng.percent(90);
+        let kind = said.kind;
         let (result, error) = match kind {
             Kind::Submit => {
                 let (result, error, _) = verdict_of(nonce_of(tag));
@@ -263,6 +264,9 @@ impl Pool {
                 let list = rng.pick(&["[]", "[[\"mining.notify\",\"1\"]]", "[\"mining.notify\",\"1\"]"]);
                 let size = self.extranonce2_bytes;
                 (format!("[{list},\"{:08x}\",{size}]", self.extranonce), "null")
+            }
+            Kind::Configure if !said.holds("\"version-rolling\"") => {
+                ("{\"minimum-difficulty\":true}".to_owned(), "null")
             }
             Kind::Configure if self.mask != 0 => {
                 let mask = self.mask;

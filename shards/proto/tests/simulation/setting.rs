@@ -164,3 +164,11 @@ pub(crate) fn show(now: u64, event: &Event) {
     let shown: String = format!("{event:?}").chars().take(100).collect();
     eprintln!("{now:>12} {shown}");
 }
+
+/// Shows what is sent.
+#[allow(clippy::print_stderr, reason = "only a replay of one seed calls this")]
+pub(crate) fn show_bytes(link: usize, side: Side, bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        eprintln!("             link {link} {side:?} {line}");
+    }
+}

@@ -6,7 +6,7 @@ use crate::miner::Miner;
 use crate::net::{Arrival, Fin, Pipe};
 use crate::pool::{Character, Pool};
 use crate::rng::Rng;
-use crate::setting::{DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show};
+use crate::setting::{DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes};
 use loka_proto::{End, Intent, PoolId, PoolLoss, Stats, Tick};
 use std::collections::BTreeMap;
 
@@ -211,6 +211,7 @@ impl World {
     }
 
     fn send(&mut self, link: usize, side: Side, bytes: &[u8]) {
+        self.shows.then(|| show_bytes(link, side, bytes));
         self.digest = bytes.iter().fold(self.digest ^ self.now, |digest, byte| {
             (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
