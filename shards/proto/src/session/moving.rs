@@ -88,8 +88,8 @@ impl Session {
         while let Some(request) = self.pending.take_any(|request| is_lost(&request.asked)) {
             self.give_up(cx, &request);
         }
-        if !self.early.is_empty() {
-            // A mask may be among what the miner was not told yet.
+        if memchr::memmem::find(&self.early, b"mining.set_version_mask").is_some() {
+            // The session knows of a mask that the miner will not hear of.
             self.moving.get_or_insert_default().is_mask_new = true;
         }
         self.pool_lines = super::Carry::default();
