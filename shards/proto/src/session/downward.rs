@@ -71,14 +71,7 @@ impl Session {
                 self.send_down(cx, method, |out| write::with_some_id(out, envelope));
             }
             PoolMessage::SetExtranonce(set) => self.handle_set_extranonce(cx, envelope, &set),
-            PoolMessage::SetVersionMask(mask) => match self.client.version_rolling {
-                // Some pools send the mask ahead of their answer.
-                VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
-                    self.client.mining.set_version_mask(mask & wanted);
-                    self.send_down(cx, method, |out| out.extend_from_slice(line));
-                }
-                VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
-            },
+            PoolMessage::SetVersionMask(mask) => self.handle_set_version_mask(cx, line, mask),
             PoolMessage::Reconnect(reconnect) => self.handle_reconnect(cx, &reconnect),
             PoolMessage::Request(method) => self.send_down(cx, method, |out| out.extend_from_slice(line)),
         }
@@ -93,6 +86,23 @@ impl Session {
         }
         self.client.mining.notify(*notify);
         self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
+    }
+
+    fn handle_set_version_mask<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], mask: u32) {
+        match self.client.version_rolling {
+            // Some pools send the mask ahead of their answer.
+            VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
+                self.client.mining.set_version_mask(mask & wanted);
+                match &mut self.moving {
+                    // Told at the end of the move, and not at all if the pool then refuses to have bits rolled.
+                    Some(moving) => moving.is_mask_new = true,
+                    None => {
+                        self.send_down(cx, Method::SetVersionMask, |out| out.extend_from_slice(line));
+                    }
+                }
+            }
+            VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
+        }
     }
 
     fn handle_set_extranonce<P: Stage>(

@@ -51,7 +51,8 @@ impl Tag {
 pub(super) struct Move {
     /// The miner has another extranonce than the session knows by now.
     pub(super) is_extranonce_new: bool,
-    is_mask_new: bool,
+    /// It has another mask, too.
+    pub(super) is_mask_new: bool,
 }
 
 impl Session {
@@ -268,7 +269,9 @@ impl Session {
 
     /// Once all is known of what is different at this pool, the miner is told, and then what the pool said meanwhile.
     pub(super) fn end_move<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
-        let Some(moving) = self.moving.filter(|_| !self.pending.has_asked_again()) else { return };
+        let rolls_already = self.client.mining.version_mask() != 0;
+        let is_answered = !self.pending.has_asked_again(rolls_already);
+        let Some(moving) = self.moving.filter(|_| is_answered) else { return };
         self.moving = None;
         cx.stats.counts.moved += u64::from(self.tag.is_any() && !self.needs_clean);
         let rolls = matches!(self.client.version_rolling, VersionRolling::Granted { .. });

@@ -122,10 +122,20 @@ impl Pending {
         self.oldest_greeting(Asked::is_configure)
     }
 
-    /// Whether something is unanswered that decides which extranonce and mask a miner on the move has. A configure of the
-    /// miner's own counts too: until its answer, the miner rolls what another pool granted.
-    pub(crate) fn has_asked_again(&self) -> bool {
-        self.oldest_greeting(|asked| *asked == Asked::SubscribeAgain || asked.is_configure()).is_some()
+    /// Whether something is unanswered that decides which extranonce and mask a miner on the move has. Where it `rolls`
+    /// already, a configure of its own counts too: until the answer, it rolls what another pool granted.
+    pub(crate) fn has_asked_again(&self, rolls: bool) -> bool {
+        let decides = |asked: &Asked| match asked {
+            Asked::SubscribeAgain | Asked::ConfigureAgain(_) => true,
+            Asked::Configure(_) => rolls,
+            Asked::Subscribe
+            | Asked::Authorize(_)
+            | Asked::Submit { .. }
+            | Asked::AuthorizeAgain(_)
+            | Asked::Own
+            | Asked::Other => false,
+        };
+        self.oldest_greeting(decides).is_some()
     }
 
     /// Takes the oldest request that `is` such.
