@@ -72,7 +72,7 @@ impl Session {
             return self.end(cx, loss.end());
         }
         if self.phase == Phase::Up {
-            self.wait_for_pool(cx);
+            self.wait_for_pool(cx, loss);
         }
     }
 
@@ -81,7 +81,7 @@ impl Session {
         self.greeting.is_whole() && (!self.is_subscribed || self.client.extranonce_asked)
     }
 
-    fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+    fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>, loss: PoolLoss) {
         let is_subscribed = self.is_subscribed;
         // One that works and had subscribed once more would go on with its old extranonce until that is answered: the proxy
         // subscribes it.
@@ -101,7 +101,13 @@ impl Session {
             self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
-        self.waiting_since = cx.now;
+        // A pool that is there and does not want the miner is as good as none: it would be sent from one to the next for ever,
+        // and never look for a pool of its own.
+        let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
+        let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
+        if !(is_unwanted && was_unwanted) {
+            self.waiting_since = cx.now;
+        }
         self.dial = true;
     }
 

@@ -169,8 +169,7 @@ impl Session {
                 Asked::Subscribe
             }
             MinerMessage::Configure(configure) => {
-                let part =
-                    if configure.asked.version_rolling { Part::Configure } else { Part::Extensions };
+                let part = if configure.asked.version_rolling { Part::Configure } else { Part::Extensions };
                 self.greeting.keep(part, envelope.line);
                 Asked::Configure(configure)
             }

@@ -217,7 +217,7 @@ impl Link {
         );
         if outcome.is_pool_lost {
             self.model.lose_pool();
-            self.moves.lost(&self.model, policy, now);
+            self.moves.lost(&self.model, &self.stats, policy, now);
             ledger.lost(self.number, now);
             // What was held back of the pool's lines is gone with it.
             self.lines_to_miner = to_miner;

@@ -1,7 +1,8 @@
 //! What must hold when a link loses its pool: who stays and who leaves, and what a miner that stays is told.
 
 use crate::model::Model;
-use loka_proto::{End, Intent, Policy, PoolLoss, Session, limits};
+use loka_proto::stats::PoolStats;
+use loka_proto::{End, Intent, Policy, PoolLoss, Session, Stats, limits};
 use serde_json::Value;
 
 /// One link's way from pool to pool.
@@ -13,8 +14,11 @@ pub(crate) struct Moves {
     pub(crate) extranonce_asked: bool,
     /// First jobs after a move that the miner was sent.
     pub(crate) moved: u64,
-    /// Since when there is no pool, while there is none.
-    waits_since: Option<u64>,
+    /// Since when there is no pool that takes the miner.
+    waits_since: u64,
+    /// Pool connections lost because the pool did not want the miner, and whether the last was.
+    refusals: u64,
+    is_unwanted: bool,
     /// The extranonce that the miner was told last, and the one that it had when its pool was lost.
     told: Option<(String, u64)>,
     had: Option<(String, u64)>,
@@ -38,20 +42,27 @@ impl Moves {
     /// The pool connection is open.
     pub(crate) fn connected(&mut self) {
         self.generation += 1;
-        self.waits_since = None;
     }
 
     /// A pool is dialed for the first time.
     pub(crate) fn dials(&mut self, now: u64) {
-        self.waits_since.get_or_insert(now);
+        self.waits_since = now;
     }
 
     /// The pool is lost and the miner stays: it must be one that can be told of another.
-    pub(crate) fn lost(&mut self, model: &Model, policy: &Policy, now: u64) {
+    pub(crate) fn lost(&mut self, model: &Model, stats: &Stats, policy: &Policy, now: u64) {
         assert!(policy.hold_us > 0, "a miner outlived its pool");
         let can_move = self.extranonce_asked || !model.is_subscribed;
         assert!(can_move, "a miner that cannot be told of another pool outlived its own");
-        self.waits_since = Some(now);
+        let unwanted = |pool: &PoolStats| {
+            pool.losses[PoolLoss::Refused.index()] + pool.losses[PoolLoss::Unauthorized.index()]
+        };
+        let refusals = stats.pools.iter().map(unwanted).sum();
+        let is_unwanted = std::mem::replace(&mut self.refusals, refusals) != refusals;
+        let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
+        if !(is_unwanted && was_unwanted) {
+            self.waits_since = now;
+        }
         self.told_since.clear();
         self.is_job_first = model.is_subscribed;
         self.had.clone_from(&self.told);
@@ -62,7 +73,7 @@ impl Moves {
         let can_move = policy.hold_us > 0 && (self.extranonce_asked || !model.is_subscribed);
         // A line of the miner ends so too.
         let is_for_pool = end != End::HalfLine && PoolLoss::ALL.iter().any(|loss| loss.end() == end);
-        let is_over = self.waits_since.is_some_and(|since| now >= since + policy.hold_us);
+        let is_over = now >= self.waits_since + policy.hold_us;
         let is_excused = is_over || end == End::OutOfResources;
         assert!(!can_move || !is_for_pool || is_excused, "{end} although the miner could have been moved");
         if end == End::NoPool {
@@ -140,8 +151,8 @@ pub(crate) fn end_of(intents: &[Intent]) -> Option<End> {
 }
 
 /// The parts of the counters that are kept for each pool add up to those of all.
-pub(crate) fn check_pools(stats: &loka_proto::Stats, session: &Session, connected: u32) {
-    let sum = |of: &dyn Fn(&loka_proto::stats::PoolStats) -> u64| stats.pools.iter().map(of).sum::<u64>();
+pub(crate) fn check_pools(stats: &Stats, session: &Session, connected: u32) {
+    let sum = |of: &dyn Fn(&PoolStats) -> u64| stats.pools.iter().map(of).sum::<u64>();
     let shares = &stats.counts.shares;
     assert_eq!(sum(&|pool| pool.accepted), shares.accepted, "shares accepted by all pools");
     assert_eq!(sum(&|pool| pool.rejected), shares.rejected.iter().sum::<u64>(), "rejected by all pools");

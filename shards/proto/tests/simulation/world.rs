@@ -6,7 +6,9 @@ use crate::miner::Miner;
 use crate::net::{Arrival, Fin, Pipe};
 use crate::pool::{Character, Pool};
 use crate::rng::Rng;
-use crate::setting::{DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes};
+use crate::setting::{
+    DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes,
+};
 use loka_proto::{End, Intent, PoolId, PoolLoss, Stats, Tick};
 use std::collections::BTreeMap;
 
@@ -359,7 +361,9 @@ impl World {
         for intent in &outcome.intents {
             match intent {
                 Intent::DialPool => {
-                    self.links[number].moves.dials(self.now);
+                    if !outcome.is_pool_lost {
+                        self.links[number].moves.dials(self.now);
+                    }
                     self.dials(number);
                 }
                 Intent::Close(_) => {
