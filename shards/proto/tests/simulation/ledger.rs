@@ -103,6 +103,12 @@ impl Said {
         String::from_utf8_lossy(&self.lines.0[0]).contains(text)
     }
 
+    /// The worker of an authorization, as the miner names it.
+    pub(crate) fn worker(&self) -> String {
+        let message: serde_json::Value = serde_json::from_slice(&self.lines.0[0]).expect("miners write JSON");
+        message["params"][0].as_str().expect("a name").to_owned()
+    }
+
     fn line_for(&self, account: Account) -> &[u8] {
         self.lines.0.get(account as usize).unwrap_or(&self.lines.0[0])
     }

@@ -1,13 +1,14 @@
 //! One session under test, with everything that must hold after each of its calls.
 
-use crate::ledger::{Kind, Ledger, nonce_of, number_after, verdict_of};
+use crate::ledger::{Kind, Ledger, Said, nonce_of, number_after, verdict_of};
 use crate::model::Model;
 use crate::moves::{Moves, check_pools, end_of};
 use crate::net::Lines;
 use crate::setting::{Pipeline, Shard};
 use loka_proto::{
-    ClientId, Cx, Direction, Intent, Out, Parser, Policy, PoolId, Session, Stats, Tick, limits,
+    ClientId, Cx, Direction, End, Intent, Out, Parser, Policy, PoolId, Session, Stats, Tick, limits,
 };
+use std::collections::BTreeMap;
 
 /// What one call of a session left to do.
 #[derive(Debug, Default)]
@@ -28,8 +29,8 @@ pub(crate) struct Link {
     pub(crate) is_up: bool,
     pub(crate) model: Model,
     pub(crate) moves: Moves,
-    /// The id under which the proxy subscribed the miner again at its present pool, until that answers.
-    subscribed_again: Option<usize>,
+    /// What the proxy says again to its present pool, by id, until that answers.
+    again: BTreeMap<usize, usize>,
     out: Out,
     from_miner: Lines,
     from_pool: Lines,
@@ -48,7 +49,7 @@ impl Link {
             is_up: false,
             model: Model::default(),
             moves: Moves::default(),
-            subscribed_again: None,
+            again: BTreeMap::new(),
             out: Out::default(),
             from_miner: Lines::default(),
             from_pool: Lines::default(),
@@ -100,7 +101,7 @@ impl Link {
     pub(crate) fn pool_up(&mut self, shard: &mut Shard, now: u64, pool: PoolId) -> Outcome {
         self.is_up = true;
         self.from_pool = Lines::default();
-        self.subscribed_again = None;
+        self.again.clear();
         self.moves.connected();
         let outcome =
             self.call(shard, now, |session, cx, parser| session.handle_pool_up(cx, parser, pool, 1_000));
@@ -181,14 +182,15 @@ impl Link {
     /// Lets the model take a line of the pool.
     fn judge(&mut self, ledger: &mut Ledger, line: &[u8], now: u64) {
         let id = number_after(line, "\"id\":");
-        if id.is_some() && id == self.subscribed_again {
-            self.subscribed_again = None;
-            self.model.subscribe_said_again_answered();
-            let message = serde_json::from_slice(line).expect("pools answer in JSON");
-            return self.moves.subscribed_again(&message);
+        if let Some(tag) = id.and_then(|id| self.again.remove(&id)) {
+            return self.judge_again(&ledger.said[tag], line);
         }
         let Some(tag) = number_after(line, "\"echo\":") else { return self.model.pool_says(line) };
         let said = &mut ledger.said[tag];
+        if said.kind == Kind::Authorize {
+            let message = serde_json::from_slice(line).expect("pools answer in JSON");
+            self.moves.authorized(said.worker(), &message);
+        }
         let Some(arrived) = said.arrived.filter(|_| said.kind == Kind::Submit && !said.judged) else {
             return;
         };
@@ -196,6 +198,19 @@ impl Link {
         if now - arrived < limits::ANSWER_US {
             let (_, _, verdict) = verdict_of(nonce_of(tag));
             self.model.expected.verdict(verdict, said.difficulty, now - arrived);
+        }
+    }
+
+    /// Takes an answer to what the proxy said again.
+    fn judge_again(&mut self, said: &Said, line: &[u8]) {
+        let message = serde_json::from_slice(line).expect("pools answer in JSON");
+        match said.kind {
+            Kind::Subscribe => {
+                self.model.subscribe_said_again_answered();
+                self.moves.subscribed_again(&message);
+            }
+            Kind::Authorize => self.moves.authorized(said.worker(), &message),
+            Kind::Configure | Kind::Submit | Kind::Other | Kind::Silent | Kind::Bad => {}
         }
     }
 
@@ -223,6 +238,8 @@ impl Link {
             self.lines_to_miner = to_miner;
         }
         if let Some(end) = end_of(&outcome.intents) {
+            let waits = self.has_dialed && !self.is_up;
+            assert!(end != End::Idle || !waits || policy.hold_us == 0, "idle, with nobody to talk to");
             self.moves.check_end(end, &self.model, policy, now);
         }
         if self.is_up {
@@ -239,12 +256,15 @@ impl Link {
     fn check_line_to_pool(&mut self, ledger: &mut Ledger, line: &[u8], now: u64) {
         let Some(tag) = number_after(line, "\"tag\":") else { return };
         let (kind, asks) = (ledger.said[tag].kind, ledger.said[tag].asks_for_extranonce());
+        if kind == Kind::Authorize {
+            self.moves.worker_asked(ledger.said[tag].worker());
+        }
         let id = number_after(line, "\"id\":");
         if id.is_some_and(|id| {
             id > limits::OWN_REQUEST_ID as usize && id < limits::OWN_REQUEST_ID as usize + 101
         }) {
+            self.again.extend(id.map(|id| (id, tag)));
             if kind == Kind::Subscribe {
-                self.subscribed_again = id;
                 self.model.subscribe_said_again();
             }
             return;

@@ -4,6 +4,7 @@ use crate::model::Model;
 use loka_proto::stats::PoolStats;
 use loka_proto::{End, Intent, Policy, PoolLoss, Session, Stats, limits};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// One link's way from pool to pool.
 #[derive(Debug, Default)]
@@ -16,9 +17,11 @@ pub(crate) struct Moves {
     pub(crate) moved: u64,
     /// Since when there is no pool that takes the miner.
     waits_since: u64,
-    /// Pool connections lost because the pool did not want the miner, and whether the last was.
-    refusals: u64,
+    /// Pool connections lost because the pool refused the miner, or its workers, and whether the last was.
+    refusals: [u64; 2],
     is_unwanted: bool,
+    /// The workers that the present pool was asked for, and whether it has not refused them.
+    workers: BTreeMap<String, bool>,
     /// The extranonce that the miner was told last, and the one that it had when its pool was lost.
     told: Option<(String, u64)>,
     had: Option<(String, u64)>,
@@ -42,6 +45,15 @@ impl Moves {
     /// The pool connection is open.
     pub(crate) fn connected(&mut self) {
         self.generation += 1;
+        self.workers.clear();
+    }
+
+    pub(crate) fn worker_asked(&mut self, worker: String) {
+        self.workers.insert(worker, true);
+    }
+
+    pub(crate) fn authorized(&mut self, worker: String, message: &Value) {
+        self.workers.insert(worker, message["result"] == true);
     }
 
     /// A pool is dialed for the first time.
@@ -54,11 +66,17 @@ impl Moves {
         assert!(policy.hold_us > 0, "a miner outlived its pool");
         let can_move = self.extranonce_asked || !model.is_subscribed;
         assert!(can_move, "a miner that cannot be told of another pool outlived its own");
-        let unwanted = |pool: &PoolStats| {
-            pool.losses[PoolLoss::Refused.index()] + pool.losses[PoolLoss::Unauthorized.index()]
-        };
-        let refusals = stats.pools.iter().map(unwanted).sum();
-        let is_unwanted = std::mem::replace(&mut self.refusals, refusals) != refusals;
+        let lost = |loss: PoolLoss| stats.pools.iter().map(|pool| pool.losses[loss.index()]).sum::<u64>();
+        let refusals = [lost(PoolLoss::Refused), lost(PoolLoss::Unauthorized)];
+        let before = std::mem::replace(&mut self.refusals, refusals);
+        let is_unwanted = before != refusals;
+        if before[1] != refusals[1] {
+            let workers = &self.workers;
+            assert!(
+                !workers.values().any(|may_work| *may_work),
+                "a pool is left that has refused some: {workers:?}"
+            );
+        }
         let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
         if !(is_unwanted && was_unwanted) {
             self.waits_since = now;

@@ -87,7 +87,7 @@ impl Character {
             answers_configure: configure_us,
             // Few, so that two pools may give out the same.
             extranonce: rng.below(4),
-            extranonce2_bytes: if rng.percent(4) { rng.pick(&[1, 12]) } else { rng.between(2, 8) },
+            extranonce2_bytes: if rng.percent(4) { rng.pick(&[1, 12]) } else { rng.pick(&[2, 4, 4, 4, 8]) },
             mask: rng.pick(&[0x1fff_e000, 0x1fff_e000, 0x00ff_e000, 0x1c00_2000]),
             knows_workers: rng.percent(92),
         }

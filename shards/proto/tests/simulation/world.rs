@@ -326,6 +326,11 @@ impl World {
             self.pipes[number][side as usize] = Pipe::new(choppy);
         }
         self.after(0, Event::PoolActs(number, generation));
+        if generation > 1 && self.rng.percent(15) {
+            // In the middle of the move, or soon after it.
+            let at = self.rng.below(6 * SECOND);
+            self.after(at, Event::Leaves(number, PoolLoss::Switched));
+        }
         self.follow(number, outcome);
     }
 
