@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// Until when a miner without a pool is kept. Where miners are not kept at all, the caller says when its attempts end.
-    fn held_until(&self, policy: &super::Policy) -> Tick {
+    pub(super) fn held_until(&self, policy: &super::Policy) -> Tick {
         if policy.hold_us == 0 { Tick::NEVER } else { self.waiting_since + policy.hold_us }
     }
 

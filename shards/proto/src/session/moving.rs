@@ -73,6 +73,9 @@ impl Session {
         }
         if self.phase == Phase::Up {
             self.wait_for_pool(cx, loss);
+            if cx.now >= self.held_until(cx.policy) {
+                self.end(cx, loss.end());
+            }
         }
     }
 

@@ -81,6 +81,7 @@ impl Moves {
         if !(is_unwanted && was_unwanted) {
             self.waits_since = now;
         }
+        assert!(now < self.waits_since + policy.hold_us, "a miner that no pool takes is kept for ever");
         self.told_since.clear();
         self.is_job_first = model.is_subscribed;
         self.had.clone_from(&self.told);
