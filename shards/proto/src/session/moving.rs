@@ -10,6 +10,7 @@ use crate::limits::{EARLY_BYTES_MAX, OWN_REQUEST_ID};
 use crate::message::{Configure, JobId, Method, MinerMessage, Notify, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::{Direction, Redirect};
+use crate::tick::Tick;
 use crate::wire::{Envelope, Id, Json, Parser, Span, write};
 
 /// What a tag ends with. No pool is known to use it in a job's id.
@@ -72,10 +73,21 @@ impl Session {
             return self.end(cx, loss.end());
         }
         if self.phase == Phase::Up {
-            self.wait_for_pool(cx, loss);
+            self.begin_waiting(cx.now, loss);
             if cx.now >= self.held_until(cx.policy) {
-                self.end(cx, loss.end());
+                return self.end(cx, loss.end());
             }
+            self.wait_for_pool(cx);
+        }
+    }
+
+    /// A pool that is there and does not take the miner is as good as none: from the first of these on, the miner's time runs,
+    /// or it would be sent from one to the next for ever and never look for a pool of its own.
+    fn begin_waiting(&mut self, now: Tick, loss: PoolLoss) {
+        let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
+        let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
+        if !(is_unwanted && was_unwanted) {
+            self.waiting_since = now;
         }
     }
 
@@ -84,7 +96,7 @@ impl Session {
         self.greeting.is_whole() && (!self.is_subscribed || self.client.extranonce_asked)
     }
 
-    fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>, loss: PoolLoss) {
+    fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         let is_subscribed = self.is_subscribed;
         // One that works and had subscribed once more would go on with its old extranonce until that is answered: the proxy
         // subscribes it.
@@ -104,13 +116,6 @@ impl Session {
             self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
-        // A pool that is there and does not want the miner is as good as none: it would be sent from one to the next for ever,
-        // and never look for a pool of its own.
-        let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
-        let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
-        if !(is_unwanted && was_unwanted) {
-            self.waiting_since = cx.now;
-        }
         self.dial = true;
     }
 
