@@ -63,7 +63,7 @@ const _: () = {
     assert!(EARLY_BYTES_MAX >= POOL_LINE_BYTES_MAX, "one line of the largest size can be held");
     assert!(OUT_BYTES_MAX >= GREETING_BYTES_MAX + HELD_BYTES_MAX, "a miner's past fits into one output");
     assert!(POOLS_MAX <= u8::MAX as usize);
-    assert!(WORKERS_MAX + 4 < 100, "own ids are enough for every part of a handshake");
+    assert!(WORKERS_MAX + 5 < 100, "own ids are enough for every part of a handshake");
     assert!(OUT_BYTES_MAX >= 2 * POOL_LINE_BYTES_MAX, "a read of whole lines and a finished carry fit");
     assert!(
         OUT_BYTES_MAX >= EARLY_BYTES_MAX + POOL_LINE_BYTES_MAX,

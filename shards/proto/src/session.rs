@@ -110,8 +110,10 @@ pub struct Session {
     early: Vec<u8>,
     /// Since when the miner is waited for to go on with its handshake.
     greeting_since: Tick,
-    /// Since when it has no pool, while it has none.
+    /// Since when it has no pool that takes it, while it has none.
     waiting_since: Tick,
+    /// The last pool that it had did not take it.
+    is_unwanted: bool,
     last_message: Tick,
     /// When the pool last said anything.
     pool_heard: Tick,
@@ -145,6 +147,7 @@ impl Session {
             early: Vec::new(),
             greeting_since: now,
             waiting_since: now,
+            is_unwanted: false,
             last_message: now,
             pool_heard: now,
             last_loss: None,

@@ -1,7 +1,9 @@
-//! Seeded simulation: miners, a network and pools around real sessions, on a virtual clock.
+//! Seeded simulation: miners, a network and pools around real sessions, on a virtual clock. Pools are lost and left, and
+//! miners that can be told of another are moved.
 //!
 //! Nothing here knows the time, threads or sockets, so a seed replays exactly. What is checked after every call is in
-//! `simulation/link.rs`, what is checked about every message in `simulation/ledger.rs`.
+//! `simulation/link.rs`, what is checked about every message in `simulation/ledger.rs`, what about moves in
+//! `simulation/moves.rs`.
 //!
 //! `LOKA_SIM_SEEDS=10000` runs more seeds than the 256 of a plain `cargo test`; `LOKA_SIM_SEED=123` replays one and
 //! shows its events.
@@ -14,6 +16,8 @@ mod link;
 mod miner;
 #[path = "simulation/model.rs"]
 mod model;
+#[path = "simulation/moves.rs"]
+mod moves;
 #[path = "simulation/net.rs"]
 mod net;
 #[path = "simulation/pool.rs"]
@@ -30,8 +34,8 @@ mod talk;
 mod world;
 
 use loka_proto::stats::Counts;
-use loka_proto::{Direction, End, Filtered, Reject, RejectClass, Stats};
-use setting::Report;
+use loka_proto::{Direction, End, Filtered, PoolLoss, Reject, RejectClass, Stats};
+use setting::{Losses, Report};
 use world::World;
 
 const SEEDS: u64 = 256;
@@ -59,21 +63,23 @@ fn every_seed_keeps_the_promises() {
     if let Some(seed) = number_given("LOKA_SIM_SEED") {
         let report = run(seed, true);
         println!("seed {seed}: {} sessions, {} events", report.sessions, report.events);
-        return tell(&report.stats);
+        return tell(&report.stats, &report.losses);
     }
     let seeds = number_given("LOKA_SIM_SEEDS").unwrap_or(SEEDS);
-    let mut total = Stats::default();
+    let (mut total, mut losses) = (Stats::default(), Losses::default());
     let (mut sessions, mut events) = (0, 0);
     for seed in 0..seeds {
         let report = run(seed, false);
         total.merge(&report.stats);
+        losses.add(&report.losses.0);
         sessions += report.sessions;
         events += report.events;
     }
     println!("{seeds} seeds: {sessions} sessions, {events} events");
-    tell(&total);
+    tell(&total, &losses);
     if seeds >= SEEDS {
         check_coverage(&total.counts);
+        check_coverage_of_pools(&total, &losses);
     }
 }
 
@@ -88,10 +94,14 @@ fn a_seed_gives_the_same_run_twice() {
 
 /// The tallies, for `--nocapture`.
 #[allow(clippy::print_stdout, reason = "seen with --nocapture only")]
-fn tell(stats: &Stats) {
+fn tell(stats: &Stats, losses: &Losses) {
     let counts = &stats.counts;
     println!("{:?}", counts.shares);
     println!("configures answered by the proxy: {}", counts.configure_answered);
+    println!("miners moved: {}", counts.moved);
+    for loss in PoolLoss::ALL {
+        println!("loss {loss}: {}", losses.0[loss.index()]);
+    }
     for direction in Direction::ALL {
         let count: u64 = counts.messages[direction.index()].iter().sum();
         println!("messages {direction}: {count}");
@@ -109,8 +119,8 @@ fn tell(stats: &Stats) {
 
 /// A simulation in which nothing happens proves nothing: over all the seeds everything must have happened.
 fn check_coverage(counts: &Counts) {
-    // The runtime alone finds the first three; a flood of output needs more than a network's read at once.
-    let not_here = [End::Panicked, End::OverCapacity, End::PoolStalled, End::OutputFlood];
+    // The runtime alone finds the first two; a flood of output needs more than a network's read at once.
+    let not_here = [End::Panicked, End::OverCapacity, End::OutputFlood];
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
     }
@@ -128,4 +138,17 @@ fn check_coverage(counts: &Counts) {
     assert!(counts.shares.accepted_difficulty > 0.0);
     assert!(counts.authorizations.accepted > 0 && counts.authorizations.refused > 0);
     assert!(counts.configure_answered > 0, "no configure was answered in the place of a pool");
+}
+
+/// Every way to lose a pool, and enough miners that found their way to another.
+fn check_coverage_of_pools(stats: &Stats, losses: &Losses) {
+    for loss in PoolLoss::ALL {
+        assert!(losses.0[loss.index()] > 0, "no pool was lost as {loss}");
+    }
+    assert!(stats.counts.moved > 100, "{} miners moved", stats.counts.moved);
+    assert!(stats.counts.shares.lost > 100, "{:?}", stats.counts.shares);
+    assert!(
+        stats.pools.len() == 3 && stats.pools.iter().all(|pool| pool.accepted > 1_000),
+        "three pools at work"
+    );
 }

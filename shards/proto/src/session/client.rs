@@ -124,6 +124,13 @@ impl Client {
         }
     }
 
+    /// The worker is asked for at another pool.
+    pub(crate) fn worker_asked_again(&mut self, name: u64) {
+        if let Some(index) = self.find(name) {
+            self.workers[index].state = WorkerState::Asked;
+        }
+    }
+
     pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) {
         if let Some(index) = self.find(name) {
             self.workers[index].state =

@@ -72,14 +72,7 @@ impl Session {
                 self.send_down(cx, method, |out| write::with_some_id(out, envelope));
             }
             PoolMessage::SetExtranonce(set) => self.handle_set_extranonce(cx, envelope, &set),
-            PoolMessage::SetVersionMask(mask) => match self.client.version_rolling {
-                // Some pools send the mask ahead of their answer.
-                VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
-                    self.client.mining.set_version_mask(mask & wanted);
-                    self.send_down(cx, method, |out| out.extend_from_slice(line));
-                }
-                VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
-            },
+            PoolMessage::SetVersionMask(mask) => self.handle_set_version_mask(cx, line, mask),
             PoolMessage::Reconnect(reconnect) => self.handle_reconnect(cx, &reconnect),
             PoolMessage::Request(method) => self.send_down(cx, method, |out| out.extend_from_slice(line)),
         }
@@ -96,6 +89,23 @@ impl Session {
         self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
     }
 
+    fn handle_set_version_mask<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], mask: u32) {
+        match self.client.version_rolling {
+            // Some pools send the mask ahead of their answer.
+            VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
+                self.client.mining.set_version_mask(mask & wanted);
+                match &mut self.moving {
+                    // Told at the end of the move, and not at all if the pool then refuses to have bits rolled.
+                    Some(moving) => moving.is_mask_new = true,
+                    None => {
+                        self.send_down(cx, Method::SetVersionMask, |out| out.extend_from_slice(line));
+                    }
+                }
+            }
+            VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
+        }
+    }
+
     fn handle_set_extranonce<P: Stage>(
         &mut self,
         cx: &mut Cx<'_, P>,
@@ -103,6 +113,10 @@ impl Session {
         set: &SubscribeResult<'_>,
     ) {
         if self.client.extranonce_asked {
+            if let Some(moving) = &mut self.moving {
+                // It waits, and is lost with this pool if that comes first.
+                moving.is_extranonce_new = true;
+            }
             self.client.mining.set_extranonce(set);
             self.send_down(cx, Method::SetExtranonce, |out| write::with_some_id(out, envelope));
         } else if self.client.mining.has_extranonce(set) {
@@ -168,6 +182,7 @@ impl Session {
             Asked::Other => {}
         }
         write_answer(cx, envelope, &request);
+        self.end_move(cx);
         self.finish_if_answered(cx);
     }
 
@@ -192,6 +207,10 @@ impl Session {
         match result {
             Some(result) => {
                 let Some(subscribed) = SubscribeResult::read(result) else {
+                    if cx.policy.hold_us > 0 {
+                        // Where the miner stays, it is not answered yet.
+                        self.pending.push(request.id.clone(), Asked::Subscribe, cx.now);
+                    }
                     return self.lose_pool(cx, PoolLoss::BadSubscribeResult);
                 };
                 cx.stats.pool(self.pool).subscribed += 1;
@@ -237,6 +256,10 @@ impl Session {
         method: Method,
         line: impl FnOnce(&mut Vec<u8>),
     ) {
+        if !self.listens_to_pool() {
+            // The line before was one too many, and the pool is lost: what it says means nothing to the miner any more.
+            return;
+        }
         cx.stats.message(Direction::ToMiner, method);
         if self.moving.is_none() && self.subscribe_awaited().is_none() {
             return line(&mut cx.out.to_miner);

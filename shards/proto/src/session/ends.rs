@@ -3,11 +3,11 @@
 use super::pending::Asked;
 use super::{Cx, End, Phase, PoolLoss, Session};
 use crate::limits::{ANSWER_US, CONFIGURE_ANSWER_US, HALF_LINE_US, LINGER_US};
-use crate::message::{Asked as Extensions, Method};
+use crate::message::{Asked as Extensions, Configure, Method};
 use crate::middleware::Stage;
 use crate::stats::Direction;
 use crate::tick::Tick;
-use crate::wire::{Carry, write};
+use crate::wire::{Carry, Id, write};
 
 impl Session {
     /// The pool connection is lost, or could not be had.
@@ -60,9 +60,8 @@ impl Session {
         }
         let half_line = |since: Option<Tick>| since.map_or(Tick::NEVER, |since| since + HALF_LINE_US);
         let asked = |oldest: Option<Tick>, us: u64| oldest.map_or(Tick::NEVER, |at| at + us);
-        let mut due = (self.last_message + policy.idle_us)
-            .min(half_line(self.miner_lines.since()))
-            .min(half_line(self.pool_lines.since()));
+        let idle = if self.is_held(policy) { Tick::NEVER } else { self.last_message + policy.idle_us };
+        let mut due = idle.min(half_line(self.miner_lines.since())).min(half_line(self.pool_lines.since()));
         if self.phase == Phase::Dialing {
             due = due.min(self.held_until(policy));
         } else {
@@ -89,13 +88,19 @@ impl Session {
         }
         if let Some(loss) = self.pool_overdue(cx) {
             self.lose_pool(cx, loss);
-        } else if let Some(end) = self.overdue(cx) {
+        }
+        if let Some(end) = self.overdue(cx) {
             self.end(cx, end);
         }
     }
 
+    /// Whether the miner is kept without a pool: then it has nothing to say, and its time is bounded by that.
+    fn is_held(&self, policy: &super::Policy) -> bool {
+        policy.hold_us > 0 && self.phase == Phase::Dialing
+    }
+
     /// Until when a miner without a pool is kept. Where miners are not kept at all, the caller says when its attempts end.
-    fn held_until(&self, policy: &super::Policy) -> Tick {
+    pub(super) fn held_until(&self, policy: &super::Policy) -> Tick {
         if policy.hold_us == 0 { Tick::NEVER } else { self.waiting_since + policy.hold_us }
     }
 
@@ -153,7 +158,8 @@ impl Session {
         if half_line {
             return Some(End::HalfLine);
         }
-        passed(self.last_message, cx.policy.idle_us).then_some(End::Idle)
+        let is_idle = !self.is_held(cx.policy) && passed(self.last_message, cx.policy.idle_us);
+        is_idle.then_some(End::Idle)
     }
 
     /// cgminer gives up when its configure is never answered, and some pools never answer it.
@@ -164,17 +170,18 @@ impl Session {
                 self.configured_again(cx, &configure, None);
             }
             if let Asked::Configure(configure) = request.asked {
-                self.configure_answered(&configure, None);
-                write::answer(
-                    &mut cx.out.to_miner,
-                    request.id.raw(),
-                    refusal_of(configure.asked).as_bytes(),
-                    b"null",
-                );
-                cx.stats.message(Direction::ToMiner, Method::Answer);
-                cx.stats.counts.configure_answered += 1;
+                self.refuse_extensions(cx, &request.id, &configure);
+                self.end_move(cx);
             }
         }
+    }
+
+    /// Answers a configure in the place of a pool.
+    pub(super) fn refuse_extensions<P: Stage>(&mut self, cx: &mut Cx<'_, P>, id: &Id, configure: &Configure) {
+        self.configure_answered(configure, None);
+        write::answer(&mut cx.out.to_miner, id.raw(), refusal_of(configure.asked).as_bytes(), b"null");
+        cx.stats.message(Direction::ToMiner, Method::Answer);
+        cx.stats.counts.configure_answered += 1;
     }
 
     fn forget_unanswered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {

@@ -11,7 +11,10 @@ const HEAD_BYTES: usize = 1 + 8 + 4;
 /// A part of a miner's handshake. A newer one takes the place of an older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
+    /// `mining.configure` with version rolling.
     Configure,
+    /// One without: it takes back nothing of what the other asked for.
+    Extensions,
     Subscribe,
     Suggest,
     /// The worker's fingerprint.
@@ -22,6 +25,7 @@ impl Part {
     fn head(self) -> (u8, u64) {
         match self {
             Part::Configure => (0, 0),
+            Part::Extensions => (4, 0),
             Part::Subscribe => (1, 0),
             Part::Suggest => (2, 0),
             Part::Authorize(worker) => (3, worker),

@@ -5,11 +5,12 @@
 //! moved carry a tag, because pools give the same ids to different jobs: a share for a job of another pool is told by it.
 
 use super::pending::{Asked, Request};
-use super::{Cx, End, Phase, PoolId, PoolLoss, Reject, Session, VersionRolling};
-use crate::limits::OWN_REQUEST_ID;
+use super::{Cx, End, Mining, Phase, PoolId, PoolLoss, Reject, Session, VersionRolling};
+use crate::limits::{EARLY_BYTES_MAX, OWN_REQUEST_ID};
 use crate::message::{Configure, JobId, Method, MinerMessage, Notify, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::{Direction, Redirect};
+use crate::tick::Tick;
 use crate::wire::{Envelope, Id, Json, Parser, Span, write};
 
 /// What a tag ends with. No pool is known to use it in a job's id.
@@ -45,14 +46,14 @@ impl Tag {
     }
 }
 
-/// How far a move has come. What the pool says of its own accord waits until both are answered.
+/// What a miner on the move is yet to be told. What the pool says of its own accord waits until it has answered what it was
+/// asked about both.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Move {
-    awaits_subscribe: bool,
-    awaits_configure: bool,
     /// The miner has another extranonce than the session knows by now.
-    is_extranonce_new: bool,
-    is_mask_new: bool,
+    pub(super) is_extranonce_new: bool,
+    /// It has another mask, too.
+    pub(super) is_mask_new: bool,
 }
 
 impl Session {
@@ -72,7 +73,21 @@ impl Session {
             return self.end(cx, loss.end());
         }
         if self.phase == Phase::Up {
+            self.begin_waiting(cx.now, loss);
+            if cx.now >= self.held_until(cx.policy) {
+                return self.end(cx, loss.end());
+            }
             self.wait_for_pool(cx);
+        }
+    }
+
+    /// A pool that is there and does not take the miner is as good as none: from the first of these on, the miner's time runs,
+    /// or it would be sent from one to the next for ever and never look for a pool of its own.
+    fn begin_waiting(&mut self, now: Tick, loss: PoolLoss) {
+        let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
+        let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
+        if !(is_unwanted && was_unwanted) {
+            self.waiting_since = now;
         }
     }
 
@@ -82,8 +97,16 @@ impl Session {
     }
 
     fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
-        while let Some(request) = self.pending.take_lost() {
+        let is_subscribed = self.is_subscribed;
+        // One that works and had subscribed once more would go on with its old extranonce until that is answered: the proxy
+        // subscribes it.
+        let is_lost = |asked: &Asked| !asked.is_owed() || is_subscribed && *asked == Asked::Subscribe;
+        while let Some(request) = self.pending.take_any(|request| is_lost(&request.asked)) {
             self.give_up(cx, &request);
+        }
+        if memchr::memmem::find(&self.early, b"mining.set_version_mask").is_some() {
+            // The session knows of a mask that the miner will not hear of.
+            self.moving.get_or_insert_default().is_mask_new = true;
         }
         self.pool_lines = super::Carry::default();
         self.early = Vec::new();
@@ -93,7 +116,6 @@ impl Session {
             self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
-        self.waiting_since = cx.now;
         self.dial = true;
     }
 
@@ -105,7 +127,9 @@ impl Session {
                 cx.stats.counts.shares.lost += 1;
                 cx.stats.pool(self.pool).lost += 1;
             }
-            Asked::Subscribe | Asked::Configure(_) | Asked::Authorize(_) | Asked::Other => {}
+            // An error would leave open whether it may go on rolling what it was granted before.
+            Asked::Configure(configure) => return self.refuse_extensions(cx, &request.id, &configure),
+            Asked::Subscribe | Asked::Authorize(_) | Asked::Other => {}
             Asked::SubscribeAgain | Asked::ConfigureAgain(_) | Asked::AuthorizeAgain(_) | Asked::Own => {
                 return;
             }
@@ -132,6 +156,8 @@ impl Session {
         self.phase = Phase::Up;
         self.is_owed = false;
         self.greeting_since = cx.now;
+        // Nothing was to be said while there was no pool.
+        self.last_message = cx.now;
         self.pool_heard = cx.now;
         self.greet_again(cx, parser);
         let held = std::mem::take(&mut self.held);
@@ -174,17 +200,17 @@ impl Session {
         let again = match message {
             MinerMessage::Subscribe(_) => Asked::SubscribeAgain,
             MinerMessage::Configure(configure) => Asked::ConfigureAgain(configure),
-            MinerMessage::Authorize(authorize) => Asked::AuthorizeAgain(authorize.worker()),
+            MinerMessage::Authorize(authorize) => {
+                // What another pool said of the worker means nothing here.
+                self.client.worker_asked_again(authorize.worker());
+                Asked::AuthorizeAgain(authorize.worker())
+            }
             MinerMessage::Submit(_)
             | MinerMessage::ExtranonceSubscribe
             | MinerMessage::Request(_)
             | MinerMessage::Answer => Asked::Own,
         };
         let asked = owed.map_or(again, |request| request.asked);
-        if let Some(moving) = &mut self.moving {
-            moving.awaits_subscribe |= asked == Asked::SubscribeAgain;
-            moving.awaits_configure |= matches!(asked, Asked::ConfigureAgain(_));
-        }
         self.pending.push(envelope.id_owned(), asked, cx.now);
         let user = &cx.policy.pool(self.pool).user;
         self.send_up(cx, method, |out| match message {
@@ -212,8 +238,14 @@ impl Session {
         }
         mining.subscribed(&subscribed);
         if let Some(moving) = &mut self.moving {
-            moving.awaits_subscribe = false;
             moving.is_extranonce_new |= is_new;
+            if moving.is_extranonce_new {
+                // Told here, not at the end of the move: a pool may change it again before that.
+                self.tell_first(cx, Method::SetExtranonce, |out, mining| {
+                    let (extranonce1, size) = mining.extranonce();
+                    write::set_extranonce(out, extranonce1, size);
+                });
+            }
         }
         self.ask_for_extranonce(cx);
         self.end_move(cx);
@@ -228,13 +260,13 @@ impl Session {
     ) {
         let granted = result.and_then(granted_mask).unwrap_or(0) & configure.mask;
         // A miner that was refused rolls nothing, and some idle when they are told of a mask that they were refused.
-        let rolls = matches!(self.client.version_rolling, VersionRolling::Granted { .. });
+        let rolls = configure.asked.version_rolling
+            && matches!(self.client.version_rolling, VersionRolling::Granted { .. });
         let is_new = rolls && granted != self.client.mining.version_mask();
         if rolls {
             self.client.mining.set_version_mask(granted);
         }
         if let Some(moving) = &mut self.moving {
-            moving.awaits_configure = false;
             moving.is_mask_new |= is_new;
         }
         self.end_move(cx);
@@ -249,25 +281,38 @@ impl Session {
         }
     }
 
-    /// Tells the miner what is different at this pool, once all of it is known, and then what the pool said meanwhile.
-    fn end_move<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
-        let Some(moving) = self.moving.filter(|moving| !moving.awaits_subscribe && !moving.awaits_configure)
-        else {
-            return;
-        };
+    /// Once all is known of what is different at this pool, the miner is told, and then what the pool said meanwhile.
+    pub(super) fn end_move<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        let rolls_already = self.client.mining.version_mask() != 0;
+        let is_answered = !self.pending.has_asked_again(rolls_already);
+        let Some(moving) = self.moving.filter(|_| is_answered) else { return };
         self.moving = None;
-        if moving.is_mask_new {
-            let mask = self.client.mining.version_mask();
-            self.send_down(cx, Method::SetVersionMask, |out| write::set_version_mask(out, mask));
-        }
-        if moving.is_extranonce_new {
-            let (extranonce1, size) = self.client.mining.extranonce();
-            write::set_extranonce(&mut cx.out.to_miner, extranonce1, size);
-            cx.stats.message(Direction::ToMiner, Method::SetExtranonce);
+        cx.stats.counts.moved += u64::from(self.tag.is_any() && !self.needs_clean);
+        let rolls = matches!(self.client.version_rolling, VersionRolling::Granted { .. });
+        if moving.is_mask_new && rolls {
+            self.tell_first(cx, Method::SetVersionMask, |out, mining| {
+                write::set_version_mask(out, mining.version_mask());
+            });
         }
         if self.subscribe_awaited().is_none() {
             cx.out.to_miner.append(&mut self.early);
             self.early = Vec::new();
+        }
+    }
+
+    /// Puts a line of the proxy before all that waits for the miner.
+    fn tell_first<P: Stage>(
+        &mut self,
+        cx: &mut Cx<'_, P>,
+        method: Method,
+        line: impl FnOnce(&mut Vec<u8>, &Mining),
+    ) {
+        cx.stats.message(Direction::ToMiner, method);
+        let early = std::mem::take(&mut self.early);
+        line(&mut self.early, &self.client.mining);
+        self.early.extend_from_slice(&early);
+        if self.early.len() > EARLY_BYTES_MAX {
+            self.lose_pool(cx, PoolLoss::EarlyTooMuch);
         }
     }
 
@@ -276,7 +321,8 @@ impl Session {
     pub(super) fn notify_moved<P: Stage>(&mut self, cx: &mut Cx<'_, P>, line: &[u8], notify: &Notify) {
         let is_first = std::mem::replace(&mut self.needs_clean, false);
         if is_first {
-            cx.stats.counts.moved += 1;
+            // One that waits for the end of the move may yet be lost with this pool.
+            cx.stats.counts.moved += u64::from(self.moving.is_none());
             if !self.client.mining.has_difficulty() {
                 // What Stratum means where a pool says nothing; the miner still has that of another pool.
                 self.client.mining.set_difficulty(1.0);

@@ -122,10 +122,20 @@ impl Pending {
         self.oldest_greeting(Asked::is_configure)
     }
 
-    /// Takes the oldest request that is no part of the handshake that the miner waits for.
-    pub(crate) fn take_lost(&mut self) -> Option<Request> {
-        let index = self.requests.iter().position(|request| !request.asked.is_owed())?;
-        self.remove(index)
+    /// Whether something is unanswered that decides which extranonce and mask a miner on the move has. Where it `rolls`
+    /// already, a configure of its own counts too: until the answer, it rolls what another pool granted.
+    pub(crate) fn has_asked_again(&self, rolls: bool) -> bool {
+        let decides = |asked: &Asked| match asked {
+            Asked::SubscribeAgain | Asked::ConfigureAgain(_) => true,
+            Asked::Configure(_) => rolls,
+            Asked::Subscribe
+            | Asked::Authorize(_)
+            | Asked::Submit { .. }
+            | Asked::AuthorizeAgain(_)
+            | Asked::Own
+            | Asked::Other => false,
+        };
+        self.oldest_greeting(decides).is_some()
     }
 
     /// Takes the oldest request that `is` such.

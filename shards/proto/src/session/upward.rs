@@ -85,12 +85,6 @@ impl Session {
     fn take_request<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
         match request.message {
             MinerMessage::Subscribe(_) => self.client.subscribed = true,
-            MinerMessage::Configure(configure) => {
-                if configure.asked.version_rolling {
-                    self.client.version_rolling = VersionRolling::Asked { mask: configure.mask };
-                }
-                self.client.extranonce_asked |= configure.asked.subscribe_extranonce;
-            }
             MinerMessage::Authorize(authorize) => {
                 let name = authorize.user.as_str().unwrap_or_default();
                 // The bound holds for every chain, with or without the stage that asks the same.
@@ -109,7 +103,8 @@ impl Session {
             MinerMessage::ExtranonceSubscribe if !cx.policy.pools.iter().any(|pool| pool.extranonce) => {
                 return self.answer_extranonce(cx, request);
             }
-            MinerMessage::Submit(_)
+            MinerMessage::Configure(_)
+            | MinerMessage::Submit(_)
             | MinerMessage::ExtranonceSubscribe
             | MinerMessage::Request(_)
             | MinerMessage::Answer => {}
@@ -169,7 +164,13 @@ impl Session {
                 Asked::Subscribe
             }
             MinerMessage::Configure(configure) => {
-                self.greeting.keep(Part::Configure, envelope.line);
+                let part = if configure.asked.version_rolling { Part::Configure } else { Part::Extensions };
+                self.greeting.keep(part, envelope.line);
+                // Not before it is sent: what is refused was not asked for.
+                if configure.asked.version_rolling {
+                    self.client.version_rolling = VersionRolling::Asked { mask: configure.mask };
+                }
+                self.client.extranonce_asked |= configure.asked.subscribe_extranonce;
                 Asked::Configure(configure)
             }
             MinerMessage::ExtranonceSubscribe if !cx.policy.pool(self.pool).extranonce => {

@@ -1,9 +1,8 @@
 //! A miner: greets as its firmware does, then sends shares and now and then something else.
 
-use crate::ledger::{Kind, Ledger};
+use crate::ledger::{Kind, Ledger, Work};
 use crate::net::{Fin, Lines};
 use crate::rng::Rng;
-use crate::says::Account;
 use crate::talk::{Ids, Talk};
 use std::collections::VecDeque;
 
@@ -50,12 +49,21 @@ pub(crate) struct Act {
     pub(crate) fin: Option<Fin>,
 }
 
+/// A job under the name that the miner was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) work: Work,
+}
+
+/// Jobs that a miner still makes a share for now and then.
+const JOBS_KEPT: usize = 6;
+
 #[derive(Debug)]
 pub(crate) struct Miner {
     pub(crate) link: usize,
     pub(crate) temper: Temper,
     pub(crate) ids: Ids,
-    pub(crate) account: Account,
     lines: Lines,
     stepwise: bool,
     plan: VecDeque<Step>,
@@ -64,8 +72,10 @@ pub(crate) struct Miner {
     /// The request a stepwise miner waits for, and since when.
     waits: Option<(usize, u64)>,
     pub(crate) workers: u64,
-    pub(crate) job: String,
-    pub(crate) extranonce2_bytes: usize,
+    /// Oldest first, those that a clean job has voided included: some shares come late.
+    jobs: VecDeque<Job>,
+    extranonce: Option<(String, u64)>,
+    mask: u32,
     /// Ids of the pool's questions that are not answered yet.
     owed: Vec<String>,
     has_acted: bool,
@@ -75,7 +85,7 @@ pub(crate) struct Miner {
 }
 
 impl Miner {
-    pub(crate) fn new(link: usize, account: Account, rng: &mut Rng) -> Miner {
+    pub(crate) fn new(link: usize, rng: &mut Rng) -> Miner {
         use Temper::{
             Flooding, Hasty, Leaves, ManyWorkers, Mute, Noisy, Sleepy, Stalls, Steady, Stranger, TooLong,
         };
@@ -96,15 +106,15 @@ impl Miner {
             link,
             temper,
             ids,
-            account,
             lines: Lines::default(),
             stepwise: rng.percent(40),
             plan,
             counter: 0,
             waits: None,
             workers: 1,
-            job: "0".to_owned(),
-            extranonce2_bytes: 4,
+            jobs: VecDeque::new(),
+            extranonce: None,
+            mask: 0,
             owed: Vec::new(),
             has_acted: false,
             has_greeted: false,
@@ -130,7 +140,9 @@ impl Miner {
             let blanks = rng.pick(&[b"\r\n".as_slice(), b"\n\n", b"  ", b"\t"]);
             act.bytes.splice(0..0, blanks.iter().copied());
             if !blanks.ends_with(b"\n") {
-                ledger.said[first_tag].line.splice(0..0, blanks.iter().copied());
+                for line in &mut ledger.said[first_tag].lines.0 {
+                    line.splice(0..0, blanks.iter().copied());
+                }
             }
         }
         if self.temper == Temper::Leaves && self.has_greeted && !is_first {
@@ -180,8 +192,25 @@ impl Miner {
 
     /// More shares at once than may wait for an answer, or be held for a pool that is not up.
     fn flood(&mut self, talk: &mut Talk<'_>) {
+        let pings = talk.rng.percent(25);
         for _ in 0..talk.rng.between(300, 1_500) {
-            talk.share(self);
+            if pings { talk.ping(self) } else { talk.share(self) }
+        }
+    }
+
+    /// The job of the next share: the newest, an older one, or one that nobody knows.
+    pub(crate) fn job(&self, rng: &mut Rng) -> Job {
+        let newest = self.jobs.len().saturating_sub(1);
+        let index = if rng.percent(90) { newest } else { rng.below(JOBS_KEPT as u64) as usize };
+        // No miner can work before it has an extranonce.
+        let known = self.jobs.get(index).filter(|job| job.work.extranonce.is_some());
+        match known.filter(|_| !rng.percent(3)) {
+            Some(job) => job.clone(),
+            None => {
+                let work =
+                    Work { job: "gone".to_owned(), extranonce: self.extranonce.clone(), ..Work::default() };
+                Job { name: "gone".to_owned(), work }
+            }
         }
     }
 
@@ -228,35 +257,62 @@ impl Miner {
         for line in self.lines.cut(bytes) {
             let message: serde_json::Value = serde_json::from_slice(&line).expect("miners get JSON only");
             match message["method"].as_str() {
-                Some("mining.notify") => {
-                    message["params"][0].as_str().expect("jobs have names").clone_into(&mut self.job);
-                }
-                Some("mining.set_extranonce") => self.take_extranonce2(&message["params"][1]),
+                Some("mining.notify") => self.take_job(&message["params"]),
+                Some("mining.set_extranonce") => self.take_extranonce(&message["params"], 0),
+                Some("mining.set_version_mask") => self.mask = mask_of(&message["params"][0]),
                 Some("client.get_version") => self.owed.push(message["id"].to_string()),
                 Some(_) => {
                     assert!(message.get("id").is_some() || message["method"] != "mining.set_difficulty");
                 }
                 None => {
-                    let tag = ledger.at_miner(self.link, &line, now);
-                    if tag.is_some_and(|tag| ledger.said[tag].kind == Kind::Subscribe) {
-                        self.take_extranonce2(&message["result"][2]);
+                    let Some(tag) = ledger.at_miner(self.link, &line, now) else { continue };
+                    let (said, result) = (&ledger.said[tag], &message["result"]);
+                    if said.kind == Kind::Subscribe && result.is_array() {
+                        self.take_extranonce(result, 1);
+                    }
+                    if said.kind == Kind::Configure && said.holds("\"version-rolling\"") {
+                        let is_granted = result["version-rolling"] == true;
+                        self.mask = if is_granted { mask_of(&result["version-rolling.mask"]) } else { 0 };
                     }
                 }
             }
         }
     }
 
-    fn take_extranonce2(&mut self, size: &serde_json::Value) {
-        if let Some(bytes) = size.as_u64() {
-            self.extranonce2_bytes = usize::try_from(bytes).expect("a small number");
+    /// What was told of extranonce and mask before counts from this job on.
+    fn take_job(&mut self, params: &serde_json::Value) {
+        let number =
+            |at: usize| u32::from_str_radix(params[at].as_str().expect("text"), 16).expect("hexadecimal");
+        if self.jobs.len() == JOBS_KEPT {
+            self.jobs.pop_front();
         }
+        self.jobs.push_back(Job {
+            name: params[0].as_str().expect("jobs have names").to_owned(),
+            work: Work {
+                generation: Some(number(2)),
+                job: format!("{:x}", number(3)),
+                extranonce: self.extranonce.clone(),
+                mask: self.mask,
+                is_sized: true,
+            },
+        });
     }
+
+    /// Takes the extranonce1 at this place and the size behind it.
+    fn take_extranonce(&mut self, values: &serde_json::Value, at: usize) {
+        let extranonce1 = values[at].as_str().expect("checked by the proxy").to_lowercase();
+        self.extranonce = Some((extranonce1, values[at + 1].as_u64().expect("checked by the proxy")));
+    }
+}
+
+fn mask_of(value: &serde_json::Value) -> u32 {
+    u32::from_str_radix(value.as_str().expect("a mask is text"), 16).expect("hexadecimal")
 }
 
 /// In which order a miner greets.
 fn plan(rng: &mut Rng) -> VecDeque<Step> {
     use Step::{Authorize, Capabilities, Configure, Extranonce, Subscribe, Suggest};
-    let plans: [&[Step]; 8] = [
+    let plans: [&[Step]; 11] = [
         &[Configure, Subscribe, Authorize, Suggest],
         &[Subscribe, Authorize],
         &[Subscribe, Authorize, Suggest, Extranonce],
@@ -264,6 +320,9 @@ fn plan(rng: &mut Rng) -> VecDeque<Step> {
         &[Authorize, Subscribe],
         &[Configure, Subscribe, Subscribe, Authorize, Authorize],
         &[Capabilities, Subscribe, Extranonce, Authorize],
+        &[Configure, Subscribe, Extranonce, Authorize, Suggest],
+        &[Configure, Extranonce, Subscribe, Authorize],
+        &[Subscribe, Extranonce, Authorize, Authorize],
         &[Configure, Authorize, Subscribe, Configure],
     ];
     rng.pick(&plans).iter().copied().collect()

@@ -1,4 +1,6 @@
 //! What a session should know and count, written a second time in the simplest way.
+//!
+//! Of a pool that is lost, nothing is known any more but what the miner still works with.
 
 use loka_proto::{Stats, limits};
 
@@ -13,8 +15,10 @@ pub(crate) struct Model {
     subscribes: u32,
     /// No subscribe was answered since the first of them was sent.
     is_first_line_due: bool,
-    /// The pool took a subscribe; a miner that sends another goes on working meanwhile.
-    is_subscribed: bool,
+    /// A pool took a subscribe; a miner that sends another goes on working meanwhile.
+    pub(crate) is_subscribed: bool,
+    /// The next job is the first of a pool connection that the miner is moved to.
+    pub(crate) is_job_first: bool,
 }
 
 impl Model {
@@ -31,8 +35,12 @@ impl Model {
                 // Whole ones name the block before; the others here are of a wrong size and must be filtered.
                 let is_whole = params[1].as_str().is_some_and(|hash| hash.len() == 64);
                 let Some(params) = params.as_array().filter(|_| is_whole) else { return };
+                let is_first = std::mem::take(&mut self.is_job_first);
+                if is_first && self.next_difficulty == 0.0 {
+                    self.next_difficulty = 1.0;
+                }
                 self.difficulty = self.next_difficulty;
-                if params.last().is_some_and(|clean_jobs| clean_jobs == true) {
+                if is_first || params.last().is_some_and(|clean_jobs| clean_jobs == true) {
                     self.jobs.clear();
                 }
                 if self.jobs.len() == limits::JOBS_MAX {
@@ -51,6 +59,20 @@ impl Model {
         known.map_or(self.difficulty, |(_, difficulty)| *difficulty)
     }
 
+    /// The pool connection is lost, and the miner stays.
+    pub(crate) fn lose_pool(&mut self) {
+        self.jobs.clear();
+        self.next_difficulty = 0.0;
+        self.subscribes = 0;
+        self.is_first_line_due = false;
+        self.is_job_first = self.is_subscribed;
+    }
+
+    /// The proxy subscribes the miner to its next pool: until that answers, the miner hears of nothing.
+    pub(crate) fn subscribe_said_again(&mut self) {
+        self.is_first_line_due = true;
+    }
+
     pub(crate) fn subscribe_sent(&mut self) {
         self.is_first_line_due |= self.subscribes == 0 && !self.is_subscribed;
         self.subscribes += 1;
@@ -60,6 +82,10 @@ impl Model {
         self.subscribes -= 1;
         self.is_first_line_due = false;
         self.is_subscribed |= is_granted;
+    }
+
+    pub(crate) fn subscribe_said_again_answered(&mut self) {
+        self.is_first_line_due = false;
     }
 
     /// Between the first subscribe and an answer to one, no notification may go to the miner.

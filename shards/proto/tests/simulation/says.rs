@@ -12,6 +12,8 @@ pub(crate) enum Account {
 }
 
 impl Account {
+    pub(crate) const ALL: [Account; 3] = [Account::Own, Account::Farm, Account::FarmWithPassword];
+
     pub(crate) fn rule(self) -> UserRule {
         let separators = [".".to_owned(), "_".to_owned()];
         match self {
@@ -109,11 +111,12 @@ fn submit(id: &str, params: &str, tag: usize) -> String {
     request(0, Some(id), "mining.submit", params, tag)
 }
 
-/// A notify of the usual shape and sizes; `job` is what shares name.
-pub(crate) fn notify(layout: u64, job: &str, clean_jobs: bool) -> Vec<u8> {
+/// A notify of the usual shape and sizes. Shares name the job by its number; the coinbase tells a miner, who may see another
+/// name, which job of which pool connection it is.
+pub(crate) fn notify(layout: u64, generation: u32, job: u64, clean_jobs: bool) -> Vec<u8> {
     let hash = "7c".repeat(32);
     let params = format!(
-        "[\"{job}\",\"{hash}\",\"0100\",\"ffff\",[\"{hash}\",\"{hash}\"],\"20000000\",\"17034219\",\"65a1b2c3\""
+        "[\"{job:x}\",\"{hash}\",\"{generation:08x}\",\"{job:08x}\",[\"{hash}\",\"{hash}\"],\"20000000\",\"17034219\",\"65a1b2c3\""
     );
     let line = match layout % 3 {
         0 => format!("{{\"id\":null,\"method\":\"mining.notify\",\"params\":{params},{clean_jobs}]}}\n"),

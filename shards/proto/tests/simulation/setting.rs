@@ -1,4 +1,4 @@
-//! What a run is made of: its events, its chain and policy, and what it leaves behind.
+//! What a run is made of: its events, its chain, policy and pools, and what it leaves behind.
 
 use crate::rng::Rng;
 use crate::says::Account;
@@ -23,25 +23,46 @@ pub(crate) enum Side {
     ProxyToMiner,
 }
 
+/// What a pool does names the pool connection too: it means nothing once there is another.
 #[derive(Debug)]
 pub(crate) enum Event {
     MinerActs(usize),
-    PoolActs(usize),
-    PoolSays(usize, Vec<u8>),
+    PoolActs(usize, u32),
+    PoolSays(usize, u32, Vec<u8>),
     Arrives(usize, Side),
-    Dialed(usize, Result<(), PoolLoss>),
+    /// A session waits for a pool, and one is looked for.
+    Dials(usize),
+    Dialed(usize, Found),
     Timer(usize),
     Drain(usize),
     Fails(usize),
+    /// The caller gives a pool connection up.
+    Leaves(usize, PoolLoss),
 }
 
-/// How long the pool takes to take a connection, and whether it does.
-pub(crate) fn dialing(rng: &mut Rng) -> (u64, Result<(), PoolLoss>) {
-    use PoolLoss::{ConnectTimeout, NoResources, Unreachable};
+/// What came of a dial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Found {
+    /// The pool of this number.
+    Pool(usize),
+    Lost(PoolLoss),
+    /// No pool may be used at the moment: nothing is tried, and nothing is told.
+    Nobody,
+}
+
+/// How long the dial takes, and what comes of it.
+pub(crate) fn dialing(rng: &mut Rng, pools: usize) -> (u64, Found) {
+    use PoolLoss::{ConnectTimeout, NoResources, ProxyFailed, TlsFailed, Unreachable};
     let takes_us = if rng.percent(10) { rng.between(4, 9) * SECOND } else { rng.between(500, 400_000) };
-    let result =
-        if rng.percent(6) { Err(rng.pick(&[ConnectTimeout, NoResources, Unreachable])) } else { Ok(()) };
-    (takes_us, result)
+    let found = match rng.below(100) {
+        0..8 => {
+            let losses = [ConnectTimeout, NoResources, Unreachable, Unreachable, ProxyFailed, TlsFailed];
+            Found::Lost(rng.pick(&losses))
+        }
+        8..12 => Found::Nobody,
+        _ => Found::Pool(usize::try_from(rng.below(pools as u64)).expect("a small number")),
+    };
+    (takes_us, found)
 }
 
 /// What a run leaves behind.
@@ -50,8 +71,19 @@ pub(crate) struct Report {
     pub(crate) sessions: u64,
     pub(crate) events: u64,
     pub(crate) digest: u64,
+    /// Pool connections that were lost, or could not be had.
+    pub(crate) losses: Losses,
 }
 
+/// Losses of pools, by kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Losses(pub(crate) [u64; PoolLoss::COUNT]);
+
+impl Losses {
+    pub(crate) fn add(&mut self, other: &[u64; PoolLoss::COUNT]) {
+        self.0.iter_mut().zip(other).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
 /// What a stage of a user's own sees of one client.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Seen {
@@ -87,10 +119,12 @@ pub(crate) struct Shard {
     pub(crate) policy: Policy,
     pub(crate) parser: Parser,
     pub(crate) jobs: loka_proto::JobBodies,
+    /// Whose account the miners work for at each pool.
+    pub(crate) accounts: Vec<Account>,
 }
 
-/// A chain and a policy for all sessions of a run.
-pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
+/// A chain, a policy and one to three pools for all sessions of a run.
+pub(crate) fn shard(rng: &mut Rng) -> Shard {
     let probe = Probe::default();
     let chain = match rng.below(4) {
         0 => MessagePipelineBuilder::new(),
@@ -99,16 +133,18 @@ pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
     };
     let rate = rng.pick(&[None, None, None, None, Some(60), Some(600)]).map(RateLimit::per_minute);
     let pipeline: Pipeline = chain.with_rate_limit(rate).add_middleware(probe.clone()).build();
+    let accounts: Vec<Account> = (0..rng.between(1, 3)).map(|_| rng.pick(&Account::ALL)).collect();
+    let pool = |account: &Account| PoolPolicy {
+        user: account.rule(),
+        extranonce: rng.percent(50),
+        host: "pool.example".to_owned(),
+        port: 3333,
+        reconnect_domains: Vec::new(),
+    };
     let policy = Policy {
-        pools: vec![PoolPolicy {
-            user: account.rule(),
-            extranonce: rng.percent(50),
-            host: "pool.example".to_owned(),
-            port: 3333,
-            reconnect_domains: Vec::new(),
-        }],
-        hold_us: 0,
-        answer_us: 30 * SECOND,
+        pools: accounts.iter().map(pool).collect(),
+        hold_us: rng.pick(&[0, 5 * SECOND, 60 * SECOND]),
+        answer_us: rng.pick(&[10 * SECOND, 30 * SECOND]),
         handshake_us: 15 * SECOND,
         idle_us: rng.pick(&[20 * SECOND, 600 * SECOND]),
     };
@@ -118,6 +154,7 @@ pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
         policy,
         parser: loka_proto::Parser::default(),
         jobs: loka_proto::JobBodies::default(),
+        accounts,
     }
 }
 
@@ -126,4 +163,12 @@ pub(crate) fn shard(rng: &mut Rng, account: Account) -> Shard {
 pub(crate) fn show(now: u64, event: &Event) {
     let shown: String = format!("{event:?}").chars().take(100).collect();
     eprintln!("{now:>12} {shown}");
+}
+
+/// Shows what is sent.
+#[allow(clippy::print_stderr, reason = "only a replay of one seed calls this")]
+pub(crate) fn show_bytes(link: usize, side: Side, bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        eprintln!("             link {link} {side:?} {line}");
+    }
 }

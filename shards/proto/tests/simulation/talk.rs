@@ -1,9 +1,9 @@
 //! What miners say, written into the ledger as it is said.
 
-use crate::ledger::{Kind, Ledger, nonce_of};
+use crate::ledger::{Kind, Ledger, Work, nonce_of};
 use crate::miner::{Miner, Step, Temper};
 use crate::rng::Rng;
-use crate::says::{bad_line, request};
+use crate::says::{Account, bad_line, request};
 
 /// How a miner numbers its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +96,12 @@ impl<'a> Talk<'a> {
     }
 
     /// A request that somebody answers.
-    fn ask(&mut self, miner: &mut Miner, kind: Kind, method: &str, params: &str) {
-        self.ask_as(miner, kind, method, (params, params), "");
+    fn ask(&mut self, miner: &mut Miner, kind: Kind, method: &'static str, params: &str) {
+        self.ask_as(miner, kind, method, params, &[params.to_owned()]);
     }
 
-    fn ask_as(&mut self, miner: &mut Miner, kind: Kind, method: &str, params: (&str, &str), job: &str) {
+    /// `seen`: the parameters as pools must see them, one for all or one for each account.
+    fn ask_as(&mut self, miner: &mut Miner, kind: Kind, method: &'static str, params: &str, seen: &[String]) {
         miner.counter += 1;
         let (layout, tag) = (self.rng.draw(), self.ledger.next_tag());
         let id = miner.ids.write(kind, miner.counter);
@@ -108,17 +109,18 @@ impl<'a> Talk<'a> {
         // Without an id only what every pool answers is waited for.
         let is_told = kind == Kind::Other && miner.ids == Ids::Null;
         let kind = if is_told { Kind::Silent } else { kind };
-        self.bytes.extend_from_slice(line(params.0).as_bytes());
+        self.bytes.extend_from_slice(line(params).as_bytes());
         let id = id.as_deref().unwrap_or("null");
-        self.ledger.add(miner.link, kind, id, line(params.1).into_bytes(), job);
+        let lines = seen.iter().map(|params| line(params).into_bytes()).collect();
+        self.ledger.add((miner.link, kind), method, id, lines);
     }
 
     /// A notification, with a null id or without any.
-    fn tell(&mut self, miner: &Miner, method: &str, params: &str) {
+    fn tell(&mut self, miner: &Miner, method: &'static str, params: &str) {
         let (layout, tag) = (self.rng.draw(), self.ledger.next_tag());
         let line = request(layout, self.rng.pick(&[None, Some("null")]), method, params, tag);
         self.bytes.extend_from_slice(line.as_bytes());
-        self.ledger.add(miner.link, Kind::Silent, "null", line.into_bytes(), "");
+        self.ledger.add((miner.link, Kind::Silent), method, "null", vec![line.into_bytes()]);
     }
 
     /// The answer to a question of the pool.
@@ -126,7 +128,7 @@ impl<'a> Talk<'a> {
         let tag = self.ledger.next_tag();
         let line = format!("{{\"id\":{id},\"result\":\"sim/1.0\",\"error\":null,\"tag\":{tag}}}\n");
         self.bytes.extend_from_slice(line.as_bytes());
-        self.ledger.add(miner.link, Kind::Silent, id, line.into_bytes(), "");
+        self.ledger.add((miner.link, Kind::Silent), "", id, vec![line.into_bytes()]);
     }
 
     pub(crate) fn suggest(&mut self, miner: &mut Miner) {
@@ -138,25 +140,30 @@ impl<'a> Talk<'a> {
     pub(crate) fn authorize(&mut self, miner: &mut Miner, worker: u64) {
         let user = format!("acct{}{}{worker}", miner.link, self.rng.pick(&[".w", ".", "_w"]));
         let password = self.rng.pick(&[",\"x\"", ",\"d=1024\"", ",\"\"", ", null", "", ",5"]);
-        let seen = miner.account.user_seen(&user);
-        let password_seen = miner.account.password_seen(password);
-        let sent = format!("[\"{user}\"{password}]");
-        let seen = format!("[\"{seen}\"{password_seen}]");
-        self.ask_as(miner, Kind::Authorize, "mining.authorize", (&sent, &seen), "");
+        let seen = |account: &Account| {
+            format!("[\"{}\"{}]", account.user_seen(&user), account.password_seen(password))
+        };
+        let seen: Vec<String> = Account::ALL.iter().map(seen).collect();
+        self.ask_as(miner, Kind::Authorize, "mining.authorize", &format!("[\"{user}\"{password}]"), &seen);
     }
 
     pub(crate) fn share(&mut self, miner: &mut Miner) {
-        let nonce = nonce_of(self.ledger.next_tag());
-        let size = if self.rng.percent(2) { self.rng.between(1, 16) } else { miner.extranonce2_bytes as u64 };
+        let tag = self.ledger.next_tag();
+        let nonce = nonce_of(tag);
+        let job = miner.job(self.rng);
+        let usual = job.work.extranonce.as_ref().map_or(4, |(_, bytes)| *bytes);
+        let size = if self.rng.percent(2) { self.rng.between(1, 16) } else { usual };
         let digits = 2 * usize::try_from(size).expect("a small number");
-        let job = if self.rng.percent(3) { "gone".to_owned() } else { miner.job.clone() };
         let bits = self.rng.pick(&["", "", ",\"1fffe000\"", ",null"]);
         let zero = 0;
-        let rest = format!(",\"{job}\",\"{zero:0digits$x}\",\"65A1b2c3\",\"{nonce:x}\"{bits}]");
+        let params = |user: &str, job: &str| {
+            format!("[\"{user}\",\"{job}\",\"{zero:0digits$x}\",\"65A1b2c3\",\"{nonce:x}\"{bits}]")
+        };
         let user = format!("acct{}.w{}", miner.link, self.rng.below(miner.workers));
-        let (sent, seen) =
-            (format!("[\"{user}\"{rest}"), format!("[\"{}\"{rest}", miner.account.user_seen(&user)));
-        self.ask_as(miner, Kind::Submit, "mining.submit", (&sent, &seen), &job);
+        let seen = |account: &Account| params(&account.user_seen(&user), &job.work.job);
+        let seen: Vec<String> = Account::ALL.iter().map(seen).collect();
+        self.ask_as(miner, Kind::Submit, "mining.submit", &params(&user, &job.name), &seen);
+        self.ledger.said[tag].work = Work { is_sized: size == usual, ..job.work };
     }
 
     fn bad(&mut self, miner: &mut Miner) {
@@ -165,7 +172,12 @@ impl<'a> Talk<'a> {
         let tag = self.ledger.next_tag();
         let (line, id) = bad_line(self.rng, id.as_deref().unwrap_or("null"), tag);
         self.bytes.extend_from_slice(&line);
-        self.ledger.add(miner.link, Kind::Bad, &id, line, "");
+        self.ledger.add((miner.link, Kind::Bad), "", &id, vec![line]);
+    }
+
+    /// A request that any pool answers, and that waits for a pool where there is none.
+    pub(crate) fn ping(&mut self, miner: &mut Miner) {
+        self.ask(miner, Kind::Other, "mining.ping", "[]");
     }
 
     /// A share, most of the time.

@@ -1,13 +1,14 @@
-//! A shard's worth of miners, each with its own link to its own pool, on a clock that only events move.
+//! A shard's worth of miners, each with its own link to its own pools, on a clock that only events move.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Place};
 use crate::link::{Link, Outcome};
 use crate::miner::Miner;
 use crate::net::{Arrival, Fin, Pipe};
-use crate::pool::Pool;
+use crate::pool::{Character, Pool};
 use crate::rng::Rng;
-use crate::says::Account;
-use crate::setting::{DRAIN_US, Event, Report, SECOND, Shard, Side, dialing, shard, show};
+use crate::setting::{
+    DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes,
+};
 use loka_proto::{End, Intent, PoolId, PoolLoss, Stats, Tick};
 use std::collections::BTreeMap;
 
@@ -18,14 +19,21 @@ pub(crate) struct World {
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     miners: Vec<Miner>,
+    /// The pool connection of each link; one that is done where there is none.
     pools: Vec<Pool>,
+    /// What each pool is like for the miner of each link.
+    characters: Vec<Vec<Character>>,
     links: Vec<Link>,
     pipes: Vec<[Pipe; 4]>,
     timers: Vec<u64>,
+    /// Until when no pool may be used for a link.
+    droughts: Vec<u64>,
     shard: Shard,
     ledger: Ledger,
     is_quiet: bool,
     shows: bool,
+    /// Losses that no session counts, since it had no pool connection.
+    losses: Losses,
     /// A fingerprint of all that happened.
     digest: u64,
 }
@@ -33,31 +41,38 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, shows: bool) -> World {
         let mut rng = Rng::new(seed);
-        let account = rng.pick(&[Account::Own, Account::Farm, Account::FarmWithPassword]);
         let mut world = World {
             now: rng.between(0, 10 * SECOND),
             events: BTreeMap::new(),
             sequence: 0,
             miners: Vec::new(),
             pools: Vec::new(),
+            characters: Vec::new(),
             links: Vec::new(),
             pipes: Vec::new(),
             timers: Vec::new(),
-            shard: shard(&mut rng, account),
+            droughts: Vec::new(),
+            shard: shard(&mut rng),
             ledger: Ledger::default(),
             is_quiet: false,
             shows,
+            losses: Losses::default(),
             digest: seed,
             rng,
         };
         for number in 0..usize::try_from(world.rng.between(1, 8)).expect("a small number") {
             let rng = &mut world.rng;
-            world.miners.push(Miner::new(number, account, rng));
-            world.pools.push(Pool::new(number, world.miners[number].ids.are_unique(), rng));
+            world.miners.push(Miner::new(number, rng));
+            let can_lose = world.miners[number].ids.are_unique();
+            let pools =
+                world.shard.accounts.iter().map(|_| Character::new(can_lose, rng)).collect::<Vec<_>>();
+            world.pools.push(Pool::none(number, pools[0], rng));
+            world.characters.push(pools);
             world.links.push(Link::new(number, world.now));
             let choppy = rng.percent(60);
             world.pipes.push(std::array::from_fn(|_| Pipe::new(choppy)));
             world.timers.push(u64::MAX);
+            world.droughts.push(0);
             let starts = rng.below(3 * SECOND);
             world.after(starts, Event::MinerActs(number));
             world.follow(number, Outcome::default());
@@ -78,7 +93,7 @@ impl World {
         for link in 0..self.links.len() {
             self.ledger.check_refusals(link, self.is_alive(link));
             if self.is_alive(link) {
-                self.ledger.check_answers(link, self.now);
+                self.ledger.check_answers(link, self.links[link].moves.generation, self.now);
             }
             self.after(0, Event::Drain(link));
         }
@@ -101,20 +116,22 @@ impl World {
         }
         let sessions = self.links.len() as u64;
         assert_eq!(stats.counts.ends.iter().sum::<u64>(), sessions, "one end per session");
-        Report { stats, sessions, events: self.sequence, digest: self.digest }
+        let mut losses = self.losses;
+        stats.pools.iter().for_each(|pool| losses.add(&pool.losses));
+        Report { stats, sessions, events: self.sequence, digest: self.digest, losses }
     }
 
     /// Neither side has gone, so that every answer has a way.
     fn is_alive(&self, link: usize) -> bool {
-        !self.pools[link].is_done
+        let has_pool = self.links[link].is_up && !self.pools[link].is_done;
+        (has_pool || !self.links[link].has_dialed)
             && self.links[link].session.listens_to_miner()
             && self.pipes[link].iter().all(|pipe| !pipe.is_closed())
     }
 
-    /// Nothing is on its way, the lines of a miner that its pool connection still waits for included.
+    /// Nothing is on its way.
     fn is_settled(&self, link: usize) -> bool {
-        (self.links[link].is_up || !self.links[link].has_dialed)
-            && self.pipes[link].iter().all(Pipe::is_quiet)
+        self.pipes[link].iter().all(Pipe::is_quiet)
     }
 
     fn after(&mut self, delay: u64, event: Event) {
@@ -135,13 +152,17 @@ impl World {
         self.shows.then(|| show(at, &event));
         match event {
             Event::MinerActs(link) => self.miner_acts(link),
-            Event::PoolActs(link) => self.pool_acts(link),
-            Event::PoolSays(link, bytes) if !self.pools[link].is_done => {
-                self.send(link, Side::PoolToProxy, &bytes);
+            Event::PoolActs(link, generation) => self.pool_acts(link, generation),
+            Event::PoolSays(link, generation, bytes) => {
+                let pool = &self.pools[link];
+                if pool.place.generation == generation && !pool.is_done {
+                    self.send(link, Side::PoolToProxy, &bytes);
+                }
             }
-            Event::PoolSays(..) => {}
             Event::Arrives(link, side) => self.arrives(link, side),
-            Event::Dialed(link, result) => self.dialed(link, result),
+            Event::Dials(link) => self.dials(link),
+            Event::Dialed(link, found) => self.dialed(link, found),
+            Event::Leaves(link, loss) => self.leaves(link, loss),
             Event::Timer(link) => self.timer(link),
             Event::Drain(link) => {
                 let until = Tick(self.now + DRAIN_US);
@@ -168,15 +189,18 @@ impl World {
         match self.rng.below(1_000) {
             0 => self.after(0, Event::Drain(link)),
             1 => self.after(0, Event::Fails(link)),
+            2..5 => self.after(0, Event::Leaves(link, PoolLoss::Switched)),
+            5 => self.after(0, Event::Leaves(link, PoolLoss::Stalled)),
             _ => {}
         }
         let pause = self.rng.between(20_000, 900_000);
         self.after(pause, Event::MinerActs(link));
     }
 
-    fn pool_acts(&mut self, link: usize) {
-        let is_gone = self.pipes[link][Side::PoolToProxy as usize].is_closed() || self.pools[link].is_done;
-        if is_gone || self.is_quiet {
+    fn pool_acts(&mut self, link: usize, generation: u32) {
+        let pool = &self.pools[link];
+        let is_gone = self.pipes[link][Side::PoolToProxy as usize].is_closed() || pool.is_done;
+        if is_gone || pool.place.generation != generation || self.is_quiet {
             return;
         }
         let (bytes, fin) = self.pools[link].act(&mut self.rng, self.now);
@@ -185,10 +209,11 @@ impl World {
             self.close(link, Side::PoolToProxy, fin);
         }
         let pause = self.rng.between(100_000, 2 * SECOND);
-        self.after(pause, Event::PoolActs(link));
+        self.after(pause, Event::PoolActs(link, generation));
     }
 
     fn send(&mut self, link: usize, side: Side, bytes: &[u8]) {
+        self.shows.then(|| show_bytes(link, side, bytes));
         self.digest = bytes.iter().fold(self.digest ^ self.now, |digest, byte| {
             (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -221,8 +246,9 @@ impl World {
                 self.follow(number, outcome);
             }
             (Side::ProxyToPool, Arrival::Bytes(bytes)) => {
+                let generation = self.pools[number].place.generation;
                 for (at, line) in self.pools[number].receive(&bytes, &mut self.rng, ledger, now) {
-                    self.after(at - now, Event::PoolSays(number, line));
+                    self.after(at - now, Event::PoolSays(number, generation, line));
                 }
             }
             (Side::ProxyToMiner, Arrival::Bytes(bytes)) => self.miners[number].receive(&bytes, ledger, now),
@@ -247,17 +273,76 @@ impl World {
         self.follow(link, outcome);
     }
 
-    fn dialed(&mut self, number: usize, result: Result<(), PoolLoss>) {
+    /// The caller gives the pool connection up, for another one or for what it finds of its socket.
+    fn leaves(&mut self, number: usize, loss: PoolLoss) {
         let link = &mut self.links[number];
-        link.is_up = result.is_ok() && !link.session.is_over();
-        let outcome = link.call(&mut self.shard, self.now, |session, cx, parser| match result {
-            Ok(()) => session.handle_pool_up(cx, parser, PoolId::of(0), 1_000),
-            Err(loss) => session.handle_pool_down(cx, loss),
-        });
-        if link.is_up {
-            self.after(0, Event::PoolActs(number));
+        if !link.is_up || !link.session.listens_to_miner() {
+            return;
+        }
+        let outcome =
+            link.call(&mut self.shard, self.now, |session, cx, _| session.handle_pool_down(cx, loss));
+        self.follow(number, outcome);
+    }
+
+    /// Looks for a pool.
+    fn dials(&mut self, number: usize) {
+        if self.links[number].session.waits_for_pool() {
+            let (takes_us, mut found) = dialing(&mut self.rng, self.shard.accounts.len());
+            if self.now < self.droughts[number] {
+                found = Found::Nobody;
+            }
+            self.after(takes_us, Event::Dialed(number, found));
+        }
+    }
+
+    fn dialed(&mut self, number: usize, found: Found) {
+        if !self.links[number].session.waits_for_pool() {
+            return;
+        }
+        match found {
+            Found::Pool(pool) => self.pool_up(number, pool),
+            Found::Lost(loss) => {
+                self.losses.0[loss.index()] += 1;
+                let outcome = self.links[number]
+                    .call(&mut self.shard, self.now, |session, cx, _| session.handle_pool_down(cx, loss));
+                self.follow(number, outcome);
+            }
+            Found::Nobody => {}
+        }
+        // Where a miner is not kept without a pool, its caller gives it up: here, the next dial does.
+        if self.links[number].session.waits_for_pool() {
+            let pause = self.rng.between(100_000, 8 * SECOND);
+            self.after(pause, Event::Dials(number));
+        }
+    }
+
+    fn pool_up(&mut self, number: usize, pool: usize) {
+        let outcome = self.links[number].pool_up(&mut self.shard, self.now, PoolId::of(pool));
+        let generation = self.links[number].moves.generation;
+        let place = Place { link: number, generation, account: self.shard.accounts[pool] };
+        self.pools[number] = Pool::new(place, self.characters[number][pool], &mut self.rng);
+        let choppy = self.rng.percent(60);
+        for side in [Side::ProxyToPool, Side::PoolToProxy] {
+            self.pipes[number][side as usize] = Pipe::new(choppy);
+        }
+        self.after(0, Event::PoolActs(number, generation));
+        if generation > 1 && self.rng.percent(15) {
+            // In the middle of the move, or soon after it.
+            let at = self.rng.below(6 * SECOND);
+            self.after(at, Event::Leaves(number, PoolLoss::Switched));
         }
         self.follow(number, outcome);
+    }
+
+    /// The pool connection is closed. What is on its way there, or from there, is lost.
+    fn drop_pool(&mut self, number: usize) {
+        self.pools[number].is_done = true;
+        if self.rng.percent(10) {
+            self.droughts[number] = self.now + self.rng.between(1, 70) * SECOND;
+        }
+        for side in [Side::ProxyToPool, Side::PoolToProxy] {
+            self.pipes[number][side as usize] = Pipe::default();
+        }
     }
 
     fn timer(&mut self, number: usize) {
@@ -271,14 +356,20 @@ impl World {
 
     /// Does what a call left to do.
     fn follow(&mut self, number: usize, outcome: Outcome) {
-        self.links[number].check_output(&self.ledger, &outcome);
+        self.links[number].check_output(&mut self.ledger, &self.shard.policy, &outcome, self.now);
         self.send(number, Side::ProxyToMiner, &outcome.to_miner);
-        self.send(number, Side::ProxyToPool, &outcome.to_pool);
+        if outcome.is_pool_lost {
+            self.drop_pool(number);
+        } else {
+            self.send(number, Side::ProxyToPool, &outcome.to_pool);
+        }
         for intent in &outcome.intents {
             match intent {
                 Intent::DialPool => {
-                    let (takes_us, result) = dialing(&mut self.rng);
-                    self.after(takes_us, Event::Dialed(number, result));
+                    if !outcome.is_pool_lost {
+                        self.links[number].moves.dials(self.now);
+                    }
+                    self.dials(number);
                 }
                 Intent::Close(_) => {
                     self.close(number, Side::ProxyToMiner, Fin::Closed);
