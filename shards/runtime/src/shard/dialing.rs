@@ -199,7 +199,16 @@ impl<P: Stage> Shard<P> {
         if loss == PoolLoss::NoResources {
             return self.warn(Trouble::NoDescriptor);
         }
-        self.warn(Trouble::PoolUnreachable);
+        let trouble = if loss == PoolLoss::TlsFailed {
+            Trouble::PoolTls
+        } else if loss == PoolLoss::ProxyFailed {
+            Trouble::PoolProxy
+        } else {
+            Trouble::PoolUnreachable
+        };
+        // Where the other side said what is wrong, that has been told just before, and this is not.
+        let cause = format!("{}: {loss}", self.plan.policy.pool(pool).host);
+        self.warn_of(trouble, &cause);
         self.pools.address_failed(pool, at);
     }
 
