@@ -72,7 +72,7 @@ pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
 enum News {
     Names(Vec<Change>),
     Probed(usize, Box<Findings>),
-    Redirected(usize, String, Vec<SocketAddr>),
+    Redirected(usize, Arc<Target>, Vec<SocketAddr>),
 }
 
 struct Watched {
@@ -80,7 +80,7 @@ struct Watched {
     /// Where its name leads.
     configured: Arc<[SocketAddr]>,
     /// Where it has sent its miners, until it fails.
-    redirected: Option<Arc<[SocketAddr]>>,
+    elsewhere: Option<Elsewhere>,
     place: u32,
     /// Where it asked its miners to go last, and when; forgotten when it fails.
     asked: Option<(String, Instant)>,
@@ -91,16 +91,27 @@ struct Watched {
     transitions: [u64; PoolState::COUNT],
 }
 
+/// Where a pool has sent its miners.
+struct Elsewhere {
+    target: Arc<Target>,
+    addresses: Arc<[SocketAddr]>,
+}
+
 impl Watched {
     fn addresses(&self) -> &Arc<[SocketAddr]> {
-        self.redirected.as_ref().unwrap_or(&self.configured)
+        self.elsewhere.as_ref().map_or(&self.configured, |elsewhere| &elsewhere.addresses)
+    }
+
+    /// How it is spoken to where it is now.
+    fn target_now(&self) -> &Arc<Target> {
+        self.elsewhere.as_ref().map_or(&self.target, |elsewhere| &elsewhere.target)
     }
 
     /// Whether it has not been asked to go there already: every one of its miners is told, on every shard. A place that
     /// could not be gone to may be named again after a while.
     fn is_news(&self, place: &str, now: Instant) -> bool {
         let before = self.asked.as_ref().filter(|(asked, _)| asked == place);
-        before.is_none_or(|(_, at)| self.redirected.is_none() && now >= *at + ASKED_AGAIN)
+        before.is_none_or(|(_, at)| self.elsewhere.is_none() && now >= *at + ASKED_AGAIN)
     }
 
     fn is_usable(&self) -> bool {
@@ -231,7 +242,7 @@ fn watched(
     Watched {
         target: Arc::new(target),
         configured: addresses.into(),
-        redirected: None,
+        elsewhere: None,
         place: 0,
         asked: None,
         breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
@@ -308,6 +319,10 @@ impl State {
             addresses: Arc::clone(pool.addresses()),
             state: pool.breaker.state(),
             place: pool.place,
+            server_name: pool
+                .elsewhere
+                .as_ref()
+                .and_then(|elsewhere| elsewhere.target.tls.as_ref().map(|tls| tls.server_name.clone())),
         };
         self.pools.iter().map(now).collect()
     }
@@ -368,7 +383,7 @@ impl State {
         if !pool.is_news(&place, now) {
             return;
         }
-        pool.asked = Some((place.clone(), now));
+        pool.asked = Some((place, now));
         let name = pool.target.name.as_str();
         if pool.target.proxy.is_some() {
             return tracing::warn!(
@@ -377,12 +392,16 @@ impl State {
                 "client.reconnect is not followed through a proxy"
             );
         }
+        let moved = match pool.target.moved(host.clone(), port) {
+            Ok(moved) => Arc::new(moved),
+            Err(error) => return tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
+        };
         let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
         let name = name.to_owned();
         tokio::task::spawn_local(async move {
             match resolver.resolve(&host, port).await {
                 Ok(resolved) => {
-                    let _ = news.send(News::Redirected(index, place, resolved.addresses)).await;
+                    let _ = news.send(News::Redirected(index, moved, resolved.addresses)).await;
                 }
                 Err(error) => tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
             }
@@ -398,10 +417,11 @@ impl State {
                     pool.configured = addresses.into();
                 }
             }
-            News::Redirected(index, to, addresses) => {
+            News::Redirected(index, target, addresses) => {
                 let Some(pool) = self.pools.get_mut(index) else { return };
-                tracing::info!(pool = pool.target.name, to, "the pool sends its miners elsewhere: followed");
-                pool.redirected = Some(addresses.into());
+                let to = target.endpoint();
+                tracing::info!(pool = target.name, to, "the pool sends its miners elsewhere: followed");
+                pool.elsewhere = Some(Elsewhere { target, addresses: addresses.into() });
                 pool.place = pool.place.wrapping_add(1);
             }
             News::Probed(index, findings) => self.probed(index, &findings),
@@ -451,7 +471,7 @@ impl State {
             }
         }
         if to == PoolState::Failed {
-            pool.redirected = None;
+            pool.elsewhere = None;
             pool.asked = None;
             pool.judge.forgive();
             self.chain.forget(index);
@@ -464,7 +484,7 @@ impl State {
             if !pool.breaker.take_probe(now) {
                 continue;
             }
-            let (target, addresses) = (Arc::clone(&pool.target), Arc::clone(pool.addresses()));
+            let (target, addresses) = (Arc::clone(pool.target_now()), Arc::clone(pool.addresses()));
             let (news, timeouts) = (self.news.clone(), self.timeouts);
             tokio::task::spawn_local(async move {
                 let findings = shake(&target, &addresses, timeouts).await;

@@ -6,7 +6,7 @@ mod farm;
 mod support;
 
 use farm::{Farm, wait_for_state};
-use loka_rig::{Greeting, Miner, PoolConfig, PoolHandle, Submit};
+use loka_rig::{Authority, Greeting, Miner, PoolConfig, PoolHandle, Relay, RelayConfig, Submit};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ fn at_work(proxy: &Proxy) -> (Miner, Greeting) {
 
 /// Reads until a job of the pool with this prefix comes.
 fn next_job(miner: &mut Miner, prefix: &str) {
-    while !miner.notice("mining.notify").unwrap().contains(prefix) {}
+    until("a job of the other pool comes", || miner.notice("mining.notify").unwrap().contains(prefix));
 }
 
 fn reconnect(pool: &PoolHandle, host: &str, port: u16) {
@@ -88,6 +88,40 @@ fn a_pool_may_send_its_miners_where_the_configuration_allows() {
         next_job(miner, "second-");
     }
     hears_nothing_of_it(&miners);
+}
+
+/// The certificate of the new place is for the new name, unless the configuration says whose it must be.
+#[test]
+fn a_pool_behind_tls_shows_at_its_new_place_who_it_is_there() {
+    let own = Authority::new().unwrap();
+    for (name_at_second, lines) in
+        [("second.localhost", ""), ("pool.test", "tls_server_name = \"pool.test\"\n")]
+    {
+        let (first, second) = (pool("first-"), pool("second-"));
+        let mut farm = Farm::new();
+        let ca = farm.file("ca.pem", &own.pem());
+        let behind = |pool: &PoolHandle, name: &str| {
+            let tls = Some(own.issue(&[name]).unwrap().server_config().unwrap());
+            Relay::start(RelayConfig { tls, ..RelayConfig::to(pool.addr()) }).unwrap()
+        };
+        let name_at_first = if lines.is_empty() { "localhost" } else { "pool.test" };
+        let (at_first, at_second) = (behind(&first, name_at_first), behind(&second, name_at_second));
+        farm.pool(
+            "main",
+            &format!("stratum+ssl://localhost:{}", at_first.addr().port()),
+            &format!("tls_ca_file = {ca:?}\nreconnect_domains = [\"localhost\"]\n{lines}"),
+        );
+        // Names under localhost are known to the resolver, which is not the system's where servers are named.
+        farm.section("[failover]\ndns_servers = [\"127.0.0.1\"]");
+        let proxy = farm.start();
+        let mut miners: Vec<Miner> = (0..5).map(|_| at_work(&proxy).0).collect();
+        reconnect(&first, "second.localhost", at_second.addr().port());
+        for miner in &mut miners {
+            next_job(miner, "second-");
+        }
+        assert_eq!(at_second.report().tls_failed, 0);
+        hears_nothing_of_it(&miners);
+    }
 }
 
 #[test]

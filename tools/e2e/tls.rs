@@ -182,12 +182,12 @@ fn miners_leave_a_pool_whose_certificate_has_expired_and_come_back_when_it_is_re
 
 /// Reads until a job of this pool comes.
 fn next_job(miner: &mut Miner, prefix: &str) -> String {
-    loop {
-        let line = miner.notice("mining.notify").unwrap();
-        if line.contains(prefix) {
-            return line;
-        }
-    }
+    let mut job = String::new();
+    until("a job of the other pool comes", || {
+        job = miner.notice("mining.notify").unwrap();
+        job.contains(prefix)
+    });
+    job
 }
 
 /// With one pool nobody asks it by himself: it is the miners' connections that fail.

@@ -150,8 +150,12 @@ fn the_control_plane_decides_who_is_used_and_miners_follow() {
     let mut proxy = Proxy::start(first.addr(), 1, |p| plan(p, &addresses));
     let (mut miner, _) = movable(proxy.address);
     let say = |proxy: &Proxy, states: [PoolState; 2], place: u32| {
-        let now =
-            |(address, state): (SocketAddr, PoolState)| PoolNow { addresses: [address].into(), state, place };
+        let now = |(address, state): (SocketAddr, PoolState)| PoolNow {
+            addresses: [address].into(),
+            state,
+            place,
+            server_name: None,
+        };
         let pools: Vec<PoolNow> = addresses.into_iter().zip(states).map(now).collect();
         proxy.ends[0].command(Command::Pools(pools.into())).unwrap();
     };

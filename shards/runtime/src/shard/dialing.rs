@@ -132,7 +132,8 @@ impl<P: Stage> Shard<P> {
         let Some(tls) = self.plan.pools.get(dial.pool.index()).and_then(|pool| pool.tls.as_ref()) else {
             return self.pool_up(key, rest);
         };
-        let Ok(connection) = Tls::client(&tls.config, &tls.server_name) else {
+        let server_name = self.pools.server_name(dial.pool).unwrap_or(&tls.server_name);
+        let Ok(connection) = Tls::client(&tls.config, server_name) else {
             return self.next_address(key, PoolLoss::TlsFailed);
         };
         dial.step = Step::Handshaking;
