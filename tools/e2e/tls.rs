@@ -7,7 +7,7 @@ mod support;
 use farm::{Farm, Gate, Opening, health, wait_for_state};
 use loka_rig::{
     Authority, Fault, Load, Miner, PoolConfig, PoolHandle, Quirks, Relay, RelayConfig, RelayHandle,
-    ServerIdentity, Submit, SwarmConfig, TlsVersions,
+    ServerIdentity, Shape, Submit, SwarmConfig, TlsVersions,
 };
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -347,4 +347,33 @@ fn a_miner_that_ends_its_direction_gets_the_answers_to_its_last_shares() {
         assert!(miner.answer_to("9").unwrap().contains(r#""result":true"#));
         miner.read_to_end().unwrap();
     }
+}
+
+/// What waits for a miner that does not read is bounded, and comes whole and in order when it reads again.
+#[test]
+fn a_miner_that_pauses_stops_its_pool_and_loses_nothing() {
+    const LINES: usize = 400;
+    let pool = pool("");
+    let way = Torn::start(&pool);
+    way.to_pool.set(Fault::None);
+    way.torn.set(Fault::None);
+    let mut miner = Miner::connect(way.gate.address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    miner.handshake("farm.rig").unwrap();
+    let held = Shape { bytes_per_second: Some(0), ..Shape::default() };
+    way.torn.set(Fault::Shaped { up: Shape::default(), down: held });
+    let text = "x".repeat(30_000);
+    for number in 0..LINES {
+        let line = format!(r#"{{"id":null,"method":"client.show_message","params":["{number} {text}"]}}"#);
+        assert_eq!(pool.broadcast(&line), 1, "the pool has not given up");
+    }
+    let proxy = &way.proxy;
+    until("the pool is not read any more", || proxy.metric("loka_stratum_backpressure_pauses_total") >= 1.0);
+    assert!(proxy.metric("loka_stratum_queued_bytes") < 512.0 * 1024.0);
+    way.torn.set(Fault::None);
+    for number in 0..LINES {
+        let line = miner.notice("client.show_message").unwrap();
+        assert!(line.contains(&format!(r#"["{number} xxx"#)), "{number}: {}", &line[..100]);
+    }
+    assert_eq!(proxy.metric("loka_stratum_connections_ended_total"), 0.0);
 }
