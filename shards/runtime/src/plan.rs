@@ -103,7 +103,7 @@ pub struct PoolPlan {
 pub struct PoolTls {
     /// Whom to trust. Each shard keeps sessions to resume of its own.
     pub config: Arc<ClientConfig>,
-    /// The name that the pool's certificate must have.
+    /// The name that the pool's certificate must have; see [`PoolNow::server_name`].
     pub server_name: ServerName<'static>,
 }
 
@@ -151,6 +151,8 @@ pub struct PoolNow {
     pub state: PoolState,
     /// Changes when connections to the pool are to be made anew, because it sent its miners elsewhere.
     pub place: u32,
+    /// The name that its certificate must have there, where it is not the one planned.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// What a shard does.

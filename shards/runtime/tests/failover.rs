@@ -146,8 +146,12 @@ fn miners_wait_for_a_pool_that_is_not_there_yet_and_get_it_when_it_comes() {
 }
 
 fn say(proxy: &Proxy, pools: [(SocketAddr, PoolState); 2], place: u32) {
-    let now =
-        |(address, state): (SocketAddr, PoolState)| PoolNow { addresses: [address].into(), state, place };
+    let now = |(address, state): (SocketAddr, PoolState)| PoolNow {
+        addresses: [address].into(),
+        state,
+        place,
+        server_name: None,
+    };
     let pools: Vec<PoolNow> = pools.into_iter().map(now).collect();
     proxy.ends[0].command(Command::Pools(pools.into())).unwrap();
 }

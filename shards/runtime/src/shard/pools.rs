@@ -7,6 +7,7 @@
 use crate::plan::limits::{AVOID_US, TRIAL_US};
 use crate::plan::{PoolNow, PoolPlan};
 use loka_proto::{PoolId, PoolState, Tick};
+use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ struct Seat {
     at: usize,
     state: PoolState,
     place: u32,
+    /// See [`PoolNow::server_name`].
+    server_name: Option<ServerName<'static>>,
     priority: u32,
     weight: u64,
     /// It failed; nobody but one connection tries it, and not before this.
@@ -67,6 +70,7 @@ impl Pools {
             at: 0,
             state: plan.state,
             place: 0,
+            server_name: None,
             priority: plan.priority,
             weight: u64::from(plan.weight.get()),
             failing_until: None,
@@ -141,6 +145,11 @@ impl Pools {
         self.seats.get(pool.index()).map_or(0, |seat| seat.place)
     }
 
+    /// See [`PoolNow::server_name`].
+    pub(super) fn server_name(&self, pool: PoolId) -> Option<&ServerName<'static>> {
+        self.seats.get(pool.index())?.server_name.as_ref()
+    }
+
     /// A connection to `pool` is begun: the address to try, the `tried`-th.
     pub(super) fn begin(&mut self, pool: PoolId, now: Tick) -> Option<(usize, SocketAddr)> {
         let seat = self.seats.get_mut(pool.index())?;
@@ -207,6 +216,7 @@ impl Pools {
             }
             seat.addresses = Arc::clone(&now.addresses);
             (seat.state, seat.place) = (now.state, now.place);
+            seat.server_name.clone_from(&now.server_name);
         }
     }
 }
@@ -237,7 +247,12 @@ mod tests {
 
     fn set(pools: &mut Pools, states: &[PoolState]) {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let now = |state: &PoolState| PoolNow { addresses: [address].into(), state: *state, place: 0 };
+        let now = |state: &PoolState| PoolNow {
+            addresses: [address].into(),
+            state: *state,
+            place: 0,
+            server_name: None,
+        };
         pools.set(&states.iter().map(now).collect::<Vec<_>>());
     }
 

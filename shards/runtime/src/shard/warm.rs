@@ -92,10 +92,11 @@ impl<P: Stage> Shard<P> {
 
     /// True when the socket has nothing more.
     fn go_on_warming(&mut self, slot: usize, told: Readiness) -> bool {
-        let Shard { warm, plan, scratch, spares, now, .. } = self;
+        let Shard { warm, plan, pools, scratch, spares, now, .. } = self;
         let Some(Warm { pool, side, dial: Some(dial), .. }) = warm.get_mut(slot) else { return true };
         let (pool, at) = (*pool, dial.at);
-        let means = &mut Means { route: plan.pools.get(pool.index()), scratch, spares, now: *now };
+        let (route, server_name) = (plan.pools.get(pool.index()), pools.server_name(pool));
+        let means = &mut Means { route, server_name, scratch, spares, now: *now };
         match go_on(side, dial, told, means) {
             Went::On { is_full } => return !is_full,
             Went::Up { rest, .. } if rest.is_empty() => {
