@@ -57,7 +57,7 @@ impl Side {
         let room = room.min(scratch.len());
         match self.receive(&mut scratch[..room]) {
             Read::Bytes(count, _) => Read::Bytes(count, count == room),
-            other => other,
+            other @ (Read::Nothing | Read::Eof | Read::Broken | Read::TlsFailed) => other,
         }
     }
 
@@ -84,7 +84,7 @@ impl Side {
         let room = room.min(scratch.len() - RECORD_BYTES_MAX);
         let (count, is_full) = match self.receive(&mut scratch[..room]) {
             Read::Bytes(count, is_full) => (count, is_full),
-            other => return other,
+            other @ (Read::Nothing | Read::Eof | Read::Broken | Read::TlsFailed) => return other,
         };
         let mut plain = Vec::new();
         let Ok(()) = self.decrypt(&scratch[..count], &mut plain, spares, now) else { return Read::TlsFailed };
