@@ -91,8 +91,9 @@ pub(crate) fn proxy(folder: &TempDir, first: SocketAddr, second: SocketAddr, set
 pub(crate) struct Farm {
     pub(crate) first: PoolHandle,
     pub(crate) second: PoolHandle,
-    /// The way to the first pool.
+    /// The ways to them.
     pub(crate) way: RelayHandle,
+    pub(crate) way_to_second: RelayHandle,
     pub(crate) proxy: Proxy,
     setup: Setup,
     _folder: TempDir,
@@ -102,10 +103,11 @@ impl Farm {
     pub(crate) fn start(setup: Setup) -> Farm {
         raise_open_files();
         let (first, second) = (pool(1), pool(2));
-        let way = Relay::start(RelayConfig::to(first.addr())).unwrap();
+        let [way, way_to_second] =
+            [&first, &second].map(|pool| Relay::start(RelayConfig::to(pool.addr())).unwrap());
         let folder = TempDir::new().unwrap();
-        let proxy = proxy(&folder, way.addr(), second.addr(), &setup);
-        Farm { first, second, way, proxy, setup, _folder: folder }
+        let proxy = proxy(&folder, way.addr(), way_to_second.addr(), &setup);
+        Farm { first, second, way, way_to_second, proxy, setup, _folder: folder }
     }
 
     /// Lets the miners work at the first pool, lets `happen` happen, and ends when it has.
@@ -124,7 +126,7 @@ impl Farm {
     /// Compares the books, and tells how long the fault was felt.
     #[track_caller]
     pub(crate) fn settle(self, what: &str, miners: &Miners) {
-        let Farm { first, second, way: _, proxy, .. } = self;
+        let Farm { first, second, proxy, .. } = self;
         let told_lost = check_proxy(&proxy, miners);
         let (first, second) = (first.stop(), second.stop());
         check_pool(&first);
@@ -188,6 +190,22 @@ impl Work {
             }
         }
         began.elapsed()
+    }
+
+    /// Lets the miners work for a while: until each swarm has told of itself so many times.
+    pub(crate) fn go_on(&self, times: usize) {
+        let heard = RefCell::new([0; 2]);
+        let before = RefCell::new([None; 2]);
+        self.until("the miners go on", || {
+            let seen = self.seen.borrow();
+            let (mut heard, mut before) = (heard.borrow_mut(), before.borrow_mut());
+            for swarm in 0..2 {
+                let elapsed = seen[swarm].map(|progress| (progress.phase, progress.elapsed));
+                heard[swarm] += usize::from(elapsed != before[swarm]);
+                before[swarm] = elapsed;
+            }
+            heard.iter().all(|heard| *heard > times)
+        });
     }
 
     fn give_up(&self, what: &str) -> ! {
