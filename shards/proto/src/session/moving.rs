@@ -82,6 +82,10 @@ impl Session {
     }
 
     fn wait_for_pool<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        if self.moving.is_none() && self.subscribe_awaited().is_none() {
+            // Else it waits since before: a pool that takes it and gives it nothing is none.
+            self.waiting_since = cx.now;
+        }
         while let Some(request) = self.pending.take_lost() {
             self.give_up(cx, &request);
         }
@@ -93,7 +97,6 @@ impl Session {
             self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
-        self.waiting_since = cx.now;
         self.dial = true;
     }
 
