@@ -92,9 +92,9 @@ impl Session {
         self.pool_lines = super::Carry::default();
         self.early = Vec::new();
         self.client.mining.lose_pool();
-        if self.is_subscribed {
+        // A tag that stands before no job yet is as good as new: attempts in vain use none up, or an old one came round.
+        if self.is_subscribed && !std::mem::replace(&mut self.needs_clean, true) {
             self.tag = self.tag.next();
-            self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
         self.dial = true;
