@@ -267,8 +267,8 @@ pub(crate) struct Link {
     pub(crate) was_at_work: bool,
     /// The pool that failed this miner last.
     pub(crate) avoids: Option<PoolId>,
-    /// When that pool may be asked again, if there is no other.
-    pub(crate) retry_at: Tick,
+    /// When it did so.
+    pub(crate) failed_at: Tick,
     /// How often in a row pools have failed this miner.
     pub(crate) failures: u8,
     /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
@@ -293,7 +293,7 @@ impl Link {
             waits: false,
             was_at_work: false,
             avoids: None,
-            retry_at: Tick(0),
+            failed_at: Tick(0),
             failures: 0,
             place: 0,
             pool_turn: 0,

@@ -16,7 +16,7 @@ impl<P: Stage> Shard<P> {
             // It is not asked again while there is another, and then not at once: it may be the miner that it dislikes.
             link.avoids = Some(session.pool());
             link.failures = link.failures.saturating_add(1);
-            link.retry_at = self.now + (AVOID_US << (link.failures - 1).min(BACKOFF_DOUBLINGS_MAX));
+            link.failed_at = self.now;
         }
         if lost == Some(PoolLoss::Silent) {
             // Others need not find that out by themselves.
@@ -63,7 +63,8 @@ impl<P: Stage> Shard<P> {
     /// Whether this is the pool that has failed the link, and not long enough ago.
     fn is_early(&self, key: usize, pool: PoolId) -> bool {
         let link = &self.links[key];
-        link.avoids == Some(pool) && self.now < link.retry_at
+        let backoff_us = AVOID_US << link.failures.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
+        link.avoids == Some(pool) && link.failures > 0 && self.now < link.failed_at + backoff_us
     }
 
     pub(super) fn wait(&mut self, key: usize) {
@@ -169,8 +170,8 @@ impl<P: Stage> Shard<P> {
         let Some(to) = self.pools.choose(session.client().id.0, None, self.now) else {
             return Place::Wrong { may_move: false };
         };
-        if link.avoids == Some(to) && to != own && link.retry_at >= since + AVOID_US {
-            // That pool has refused it since: it is well where it is.
+        if link.avoids == Some(to) && to != own && link.failed_at >= since {
+            // That pool has failed it since: it is well where it is.
             return Place::Right;
         }
         let is_patient = self.now < since + SWITCH_PATIENCE_US;
