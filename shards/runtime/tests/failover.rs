@@ -261,6 +261,27 @@ fn a_miner_that_the_better_pool_refuses_is_not_sent_there_again_and_again() {
     }
     assert_eq!(refused(&proxy.stats), 1);
 }
+/// A pool that has come back fails one connection more: whoever was to be brought back to it waits for a moment, not for ever.
+#[test]
+fn a_better_pool_that_stumbles_when_it_comes_back_gets_its_miners_all_the_same() {
+    let (first, second) = (pool(1), pool(2));
+    let way = Relay::start(RelayConfig::to(first.addr())).unwrap();
+    let mut proxy = Proxy::start(way.addr(), 1, |p| plan(p, &[way.addr(), second.addr()]));
+    let say = |proxy: &Proxy, state| {
+        say(proxy, [(way.addr(), state), (second.addr(), PoolState::Healthy)], 0);
+    };
+    let (mut miner, _) = movable(proxy.address);
+    say(&proxy, PoolState::Failed);
+    told(&mut miner);
+    way.set(Fault::RefuseConnections);
+    say(&proxy, PoolState::Healthy);
+    proxy.until("it stumbles", |stats, _| {
+        stats.pools.first().is_some_and(|first| first.losses[PoolLoss::Unreachable.index()] > 0)
+    });
+    way.set(Fault::None);
+    proxy.until("the miner is back", |_, shells| shells[0].links_of_pool[..2] == [1, 0]);
+}
+
 /// The one that tries a failed pool may be turned away by it: that is no reason for all others to wait until it would have
 /// had to answer.
 #[test]

@@ -36,7 +36,12 @@ impl Seat {
     fn is_usable(&self, now: Tick) -> bool {
         let is_tried = self.tried_until.is_some_and(|until| now < until);
         let is_well = self.failing_until.is_none_or(|until| now >= until && !is_tried);
-        is_well && self.state != PoolState::Failed && !self.addresses.is_empty()
+        is_well && self.is_trusted()
+    }
+
+    /// Usable, but for what this shard saw a moment ago.
+    fn is_trusted(&self) -> bool {
+        self.state != PoolState::Failed && !self.addresses.is_empty()
     }
 
     /// Lower is better. A pool that has just come back is for those who have no other.
@@ -99,14 +104,20 @@ impl Pools {
     }
 
     /// Whether a miner of `pool` should have another: one of a better rank that has proved itself, or any where its own has
-    /// failed.
-    pub(super) fn is_outranked(&self, pool: PoolId, now: Tick) -> bool {
+    /// failed. It may have to wait, if that one has just failed a connection.
+    pub(super) fn is_outranked(&self, pool: PoolId) -> bool {
         let Some(own) = self.seats.get(pool.index()) else { return true };
         let better = |seat: &&Seat| {
             let has_proved_itself = seat.rank().0 == 0 || own.state == PoolState::Failed;
-            seat.rank() < own.rank() && has_proved_itself && seat.is_usable(now)
+            seat.rank() < own.rank() && has_proved_itself && seat.is_trusted()
         };
         self.seats.iter().any(|seat| better(&seat))
+    }
+
+    /// Whether `pool` is to be preferred to `own`.
+    pub(super) fn outranks(&self, pool: PoolId, own: PoolId) -> bool {
+        let rank = |pool: PoolId| self.seats.get(pool.index()).map(Seat::rank);
+        rank(pool) < rank(own)
     }
 
     /// Whether there is another usable pool than this.
@@ -273,8 +284,7 @@ mod tests {
     fn states_outrank_priorities_and_a_returning_pool_waits_for_those_who_have_no_other() {
         use PoolState::{Degraded, Failed, Healthy, Recovering};
         let mut pools = pools(&[(1, 1), (2, 1)]);
-        let outranked =
-            |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool), NOW)).collect();
+        let outranked = |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool))).collect();
         for (states, choice, moves) in [
             ([Healthy, Healthy], Some(0), vec![false, true]),
             ([Degraded, Healthy], Some(0), vec![false, true]),

@@ -161,13 +161,18 @@ impl<P: Stage> Shard<P> {
             None if session.is_up() => (session.pool(), true),
             None => return Place::Right,
         };
-        if !self.pools.is_outranked(own, self.now) && self.pools.place(own) == link.place {
+        let has_moved = self.pools.place(own) != link.place;
+        if !has_moved && !self.pools.is_outranked(own) {
             return Place::Right;
         }
         if !is_up {
             return Place::OnItsWay;
         }
-        let Some(to) = self.pools.choose(session.client().id.0, None, self.now) else {
+        let to = self.pools.choose(session.client().id.0, None, self.now);
+        let is_better =
+            |to: &PoolId| self.pools.outranks(*to, own) || has_moved && !self.pools.outranks(own, *to);
+        let Some(to) = to.filter(is_better) else {
+            // The better one has failed a connection just now, and may be tried again in a moment.
             return Place::Wrong { may_move: false };
         };
         if link.avoids == Some(to) && to != own && link.failed_at >= since {
