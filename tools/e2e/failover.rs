@@ -48,6 +48,13 @@ fn a_pool_that_is_frozen_with_its_sockets_open() {
     fail_over("frozen", Setup::default(), |farm| farm.way.set(Fault::BlackHole));
 }
 
+/// Most miners have no share on its way and could not tell: the few that have are enough for all.
+#[test]
+fn a_pool_that_is_frozen_under_miners_that_say_little() {
+    let setup = Setup { load: Load::OpenLoop { per_second: 10.0 }, ..Setup::default() };
+    fail_over("frozen, few shares", setup, |farm| farm.way.set(Fault::BlackHole));
+}
+
 #[test]
 fn a_pool_that_accepts_and_never_speaks() {
     fail_over("never speaks", Setup::default(), |farm| {

@@ -286,20 +286,21 @@ fn config(swarm: Swarm, target: SocketAddr, load: Load, clock: &JobClock) -> Swa
     }
 }
 
-/// Prints the times from the mark to the first job of another pool. See it with `--nocapture`.
+/// Prints the times from the last mark to the next job of each miner, and what became of the shares. See it with
+/// `--nocapture`.
 pub(crate) fn tell(what: &str, miners: &Miners) {
     let (us, movable, plain) = (miners.movable.job_us, miners.movable.shares, miners.plain.shares);
-    let ms = |us: u64| us as f64 / 1000.0;
+    if us.count > 0 {
+        let [first, half, last] = [us.min, us.p50, us.max].map(|us| us / 1000);
+        note(&format!("{what}: next job after {first} ms (first miner), {half} ms (half), {last} ms (last)"));
+    }
     note(&format!(
-        "{what}: first job of the next pool after {:.0} ms (half of the miners {:.0} ms, last {:.0} ms); movable: \
-         {} sent, {} accepted, {} rejected; others: {} sent, {} lost in {} connections",
-        ms(us.min),
-        ms(us.p50),
-        ms(us.max),
+        "{what}: movable: {} sent, {} accepted, {} rejected; others: {} sent, {} accepted, {} lost in {} connections",
         movable.sent,
         movable.accepted,
         movable.rejected,
         plain.sent,
+        plain.accepted,
         plain.lost,
         miners.plain.disconnected,
     ));
