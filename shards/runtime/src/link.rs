@@ -269,7 +269,7 @@ pub(crate) struct Link {
     pub(crate) avoids: Option<PoolId>,
     /// When it did so.
     pub(crate) failed_at: Tick,
-    /// How often in a row pools have failed this miner.
+    /// How often in a row pools have failed this miner, without its having come to work at one that had.
     pub(crate) failures: u8,
     /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
     pub(crate) place: u32,

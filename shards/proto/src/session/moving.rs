@@ -77,7 +77,8 @@ impl Session {
     }
 
     /// Whether the miner can be told of another pool: it has nothing of the last one yet, or takes a new extranonce.
-    fn can_move(&self) -> bool {
+    #[must_use]
+    pub fn can_move(&self) -> bool {
         self.greeting.is_whole() && (!self.is_subscribed || self.client.extranonce_asked)
     }
 

@@ -118,9 +118,12 @@ impl<P: Stage> Shard<P> {
     pub(super) fn note_work(&mut self, key: usize) {
         let link = &mut self.links[key];
         if !link.was_at_work && link.session.has_pool() {
+            let pool = link.session.pool();
             link.was_at_work = true;
-            link.failures = 0;
-            self.pools.proved(link.session.pool());
+            if link.avoids.is_none_or(|avoided| avoided == pool) {
+                link.failures = 0;
+            }
+            self.pools.proved(pool);
         }
     }
 
@@ -176,8 +179,13 @@ impl<P: Stage> Shard<P> {
             return Place::Wrong { may_move: false };
         };
         if link.avoids == Some(to) && to != own && link.failed_at >= since {
-            // That pool has failed it since: it is well where it is.
-            return Place::Right;
+            // That pool has failed it since. It may have been in a hurry, or not want this miner, which is well where it is.
+            if link.failures > BACKOFF_DOUBLINGS_MAX || !session.can_move() {
+                return Place::Right;
+            }
+            if self.is_early(key, to) {
+                return Place::Wrong { may_move: false };
+            }
         }
         let is_patient = self.now < since + SWITCH_PATIENCE_US;
         let must_wait = is_patient && session.shares_in_flight() > 0;
