@@ -200,8 +200,9 @@ impl Pools {
         }
     }
 
-    /// Takes what the control plane says.
-    pub(super) fn set(&mut self, now: &[PoolNow]) {
+    /// Takes what the control plane says. Whether a pool has come back.
+    pub(super) fn set(&mut self, now: &[PoolNow]) -> bool {
+        let mut is_one_back = false;
         for (seat, now) in self.seats.iter_mut().zip(now) {
             if seat.addresses != now.addresses {
                 seat.at = 0;
@@ -210,10 +211,12 @@ impl Pools {
             if seat.state == PoolState::Failed && now.state != PoolState::Failed {
                 // It was seen to answer; what this shard saw before is older.
                 seat.failing_until = None;
+                is_one_back = true;
             }
             seat.addresses = Arc::clone(&now.addresses);
             (seat.state, seat.place) = (now.state, now.place);
         }
+        is_one_back
     }
 }
 
@@ -241,10 +244,10 @@ mod tests {
         pools.choose(client, None, NOW).map(PoolId::index)
     }
 
-    fn set(pools: &mut Pools, states: &[PoolState]) {
+    fn set(pools: &mut Pools, states: &[PoolState]) -> bool {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let now = |state: &PoolState| PoolNow { addresses: [address].into(), state: *state, place: 0 };
-        pools.set(&states.iter().map(now).collect::<Vec<_>>());
+        pools.set(&states.iter().map(now).collect::<Vec<_>>())
     }
 
     #[test]
@@ -285,16 +288,16 @@ mod tests {
         use PoolState::{Degraded, Failed, Healthy, Recovering};
         let mut pools = pools(&[(1, 1), (2, 1)]);
         let outranked = |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool))).collect();
-        for (states, choice, moves) in [
-            ([Healthy, Healthy], Some(0), vec![false, true]),
-            ([Degraded, Healthy], Some(0), vec![false, true]),
-            ([Failed, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Failed], Some(0), vec![false, true]),
-            ([Failed, Recovering], Some(1), vec![true, false]),
-            ([Failed, Failed], None, vec![false, false]),
+        for (states, is_one_back, choice, moves) in [
+            ([Healthy, Healthy], false, Some(0), vec![false, true]),
+            ([Degraded, Healthy], false, Some(0), vec![false, true]),
+            ([Failed, Healthy], false, Some(1), vec![true, false]),
+            ([Recovering, Healthy], true, Some(1), vec![true, false]),
+            ([Recovering, Failed], false, Some(0), vec![false, true]),
+            ([Failed, Recovering], true, Some(1), vec![true, false]),
+            ([Failed, Failed], false, None, vec![false, false]),
         ] {
-            set(&mut pools, &states);
+            assert_eq!(set(&mut pools, &states), is_one_back, "{states:?}");
             let found: Vec<bool> = outranked(&pools);
             assert_eq!((chosen(&pools, 7), found), (choice, moves), "{states:?}");
         }

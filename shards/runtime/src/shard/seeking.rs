@@ -60,11 +60,11 @@ impl<P: Stage> Shard<P> {
         self.pools.choose(link.session.client().id.0, link.avoids, self.now)
     }
 
-    /// Whether this is the pool that has failed the link, and not long enough ago.
+    /// Whether the link has to wait before it asks this pool.
     fn is_early(&self, key: usize, pool: PoolId) -> bool {
         let link = &self.links[key];
-        let backoff_us = AVOID_US << link.failures.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
-        link.avoids == Some(pool) && link.failures > 0 && self.now < link.failed_at + backoff_us
+        let pause_us = pause_us(link.failures, self.plan.pools.len(), link.avoids == Some(pool));
+        self.now < link.failed_at + pause_us
     }
 
     pub(super) fn wait(&mut self, key: usize) {
@@ -183,7 +183,8 @@ impl<P: Stage> Shard<P> {
             if link.failures > BACKOFF_DOUBLINGS_MAX || !session.can_move() {
                 return Place::Right;
             }
-            if self.is_early(key, to) {
+            // As if there were no other pool: it has one where it is well.
+            if self.now < link.failed_at + pause_us(link.failures, 1, true) {
                 return Place::Wrong { may_move: false };
             }
         }
@@ -204,9 +205,34 @@ enum Place {
     Wrong { may_move: bool },
 }
 
+/// How long a link waits before it asks a pool, which may be the one that has just failed it. As long as there are pools that
+/// it has not asked in this row of failures it does not wait for them; then all have to wait, for longer with each round.
+fn pause_us(failures: u8, pools: usize, is_same: bool) -> u64 {
+    let rounds = usize::from(failures) / pools.max(1);
+    match (failures, rounds) {
+        (0, _) => 0,
+        (_, 0) if !is_same => 0,
+        (_, rounds) => AVOID_US << (rounds.max(1) - 1).min(usize::from(BACKOFF_DOUBLINGS_MAX)),
+    }
+}
+
 /// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
 /// have closed this one.
 fn blames(loss: PoolLoss, was_at_work: bool) -> bool {
     let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset);
     loss.is_fault() && !(is_ordinary && was_at_work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_pools_are_asked_at_once_and_all_of_them_again_after_a_pause() {
+        let pauses =
+            |pools, is_same| (0..=12).map(move |failures| pause_us(failures, pools, is_same) / AVOID_US);
+        assert_eq!(pauses(1, true).collect::<Vec<_>>(), [0, 1, 2, 4, 8, 16, 16, 16, 16, 16, 16, 16, 16]);
+        assert_eq!(pauses(2, false).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]);
+        assert_eq!(pauses(2, true).collect::<Vec<_>>(), [0, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]);
+    }
 }
