@@ -86,13 +86,16 @@ impl Session {
     fn begin_waiting(&mut self, now: Tick, loss: PoolLoss) {
         let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
         let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
-        if !(is_unwanted && was_unwanted) {
+        // Else it waits since before: a pool that takes it and gives it nothing is none.
+        let had_all = self.moving.is_none() && self.subscribe_awaited().is_none();
+        if had_all && !(is_unwanted && was_unwanted) {
             self.waiting_since = now;
         }
     }
 
     /// Whether the miner can be told of another pool: it has nothing of the last one yet, or takes a new extranonce.
-    fn can_move(&self) -> bool {
+    #[must_use]
+    pub fn can_move(&self) -> bool {
         self.greeting.is_whole() && (!self.is_subscribed || self.client.extranonce_asked)
     }
 
@@ -111,9 +114,9 @@ impl Session {
         self.pool_lines = super::Carry::default();
         self.early = Vec::new();
         self.client.mining.lose_pool();
-        if self.is_subscribed {
+        // A tag that stands before no job yet is as good as new: attempts in vain use none up, or an old one came round.
+        if self.is_subscribed && !std::mem::replace(&mut self.needs_clean, true) {
             self.tag = self.tag.next();
-            self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
         self.dial = true;

@@ -39,7 +39,12 @@ impl Seat {
     fn is_usable(&self, now: Tick) -> bool {
         let is_tried = self.tried_until.is_some_and(|until| now < until);
         let is_well = self.failing_until.is_none_or(|until| now >= until && !is_tried);
-        is_well && self.state != PoolState::Failed && !self.addresses.is_empty()
+        is_well && self.is_trusted()
+    }
+
+    /// Usable, but for what this shard saw a moment ago.
+    fn is_trusted(&self) -> bool {
+        self.state != PoolState::Failed && !self.addresses.is_empty()
     }
 
     /// Lower is better. A pool that has just come back is for those who have no other.
@@ -103,14 +108,20 @@ impl Pools {
     }
 
     /// Whether a miner of `pool` should have another: one of a better rank that has proved itself, or any where its own has
-    /// failed.
-    pub(super) fn is_outranked(&self, pool: PoolId, now: Tick) -> bool {
+    /// failed. It may have to wait, if that one has just failed a connection.
+    pub(super) fn is_outranked(&self, pool: PoolId) -> bool {
         let Some(own) = self.seats.get(pool.index()) else { return true };
         let better = |seat: &&Seat| {
             let has_proved_itself = seat.rank().0 == 0 || own.state == PoolState::Failed;
-            seat.rank() < own.rank() && has_proved_itself && seat.is_usable(now)
+            seat.rank() < own.rank() && has_proved_itself && seat.is_trusted()
         };
         self.seats.iter().any(|seat| better(&seat))
+    }
+
+    /// Whether `pool` is to be preferred to `own`.
+    pub(super) fn outranks(&self, pool: PoolId, own: PoolId) -> bool {
+        let rank = |pool: PoolId| self.seats.get(pool.index()).map(Seat::rank);
+        rank(pool) < rank(own)
     }
 
     /// Whether there is another usable pool than this.
@@ -203,8 +214,9 @@ impl Pools {
         }
     }
 
-    /// Takes what the control plane says.
-    pub(super) fn set(&mut self, now: &[PoolNow]) {
+    /// Takes what the control plane says. Whether a pool has come back.
+    pub(super) fn set(&mut self, now: &[PoolNow]) -> bool {
+        let mut is_one_back = false;
         for (seat, now) in self.seats.iter_mut().zip(now) {
             if seat.addresses != now.addresses {
                 seat.at = 0;
@@ -213,11 +225,13 @@ impl Pools {
             if seat.state == PoolState::Failed && now.state != PoolState::Failed {
                 // It was seen to answer; what this shard saw before is older.
                 seat.failing_until = None;
+                is_one_back = true;
             }
             seat.addresses = Arc::clone(&now.addresses);
             (seat.state, seat.place) = (now.state, now.place);
             seat.server_name.clone_from(&now.server_name);
         }
+        is_one_back
     }
 }
 
@@ -245,7 +259,7 @@ mod tests {
         pools.choose(client, None, NOW).map(PoolId::index)
     }
 
-    fn set(pools: &mut Pools, states: &[PoolState]) {
+    fn set(pools: &mut Pools, states: &[PoolState]) -> bool {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let now = |state: &PoolState| PoolNow {
             addresses: [address].into(),
@@ -253,7 +267,7 @@ mod tests {
             place: 0,
             server_name: None,
         };
-        pools.set(&states.iter().map(now).collect::<Vec<_>>());
+        pools.set(&states.iter().map(now).collect::<Vec<_>>())
     }
 
     #[test]
@@ -293,18 +307,17 @@ mod tests {
     fn states_outrank_priorities_and_a_returning_pool_waits_for_those_who_have_no_other() {
         use PoolState::{Degraded, Failed, Healthy, Recovering};
         let mut pools = pools(&[(1, 1), (2, 1)]);
-        let outranked =
-            |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool), NOW)).collect();
-        for (states, choice, moves) in [
-            ([Healthy, Healthy], Some(0), vec![false, true]),
-            ([Degraded, Healthy], Some(0), vec![false, true]),
-            ([Failed, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Failed], Some(0), vec![false, true]),
-            ([Failed, Recovering], Some(1), vec![true, false]),
-            ([Failed, Failed], None, vec![false, false]),
+        let outranked = |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool))).collect();
+        for (states, is_one_back, choice, moves) in [
+            ([Healthy, Healthy], false, Some(0), vec![false, true]),
+            ([Degraded, Healthy], false, Some(0), vec![false, true]),
+            ([Failed, Healthy], false, Some(1), vec![true, false]),
+            ([Recovering, Healthy], true, Some(1), vec![true, false]),
+            ([Recovering, Failed], false, Some(0), vec![false, true]),
+            ([Failed, Recovering], true, Some(1), vec![true, false]),
+            ([Failed, Failed], false, None, vec![false, false]),
         ] {
-            set(&mut pools, &states);
+            assert_eq!(set(&mut pools, &states), is_one_back, "{states:?}");
             let found: Vec<bool> = outranked(&pools);
             assert_eq!((chosen(&pools, 7), found), (choice, moves), "{states:?}");
         }

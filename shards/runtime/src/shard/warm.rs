@@ -51,7 +51,7 @@ impl<P: Stage> Shard<P> {
             || warm.dial.as_ref().is_some_and(|dial| self.now >= dial.due)
             || self.pools.place(warm.pool) != warm.place
             || !self.pools.is_usable(warm.pool, self.now)
-            || self.pools.is_outranked(warm.pool, self.now)
+            || self.pools.is_outranked(warm.pool)
     }
 
     /// False when nothing more should be tried now.
