@@ -86,9 +86,9 @@ impl Session {
     fn begin_waiting(&mut self, now: Tick, loss: PoolLoss) {
         let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
         let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
-        // Else it waits since before: a pool that takes it and gives it nothing is none.
-        let had_all = self.moving.is_none() && self.subscribe_awaited().is_none();
-        if had_all && !(is_unwanted && was_unwanted) {
+        // Else it waits since before: a pool that takes it and gives it no work is none.
+        let had_work = self.client.mining.jobs() > 0;
+        if had_work && !(is_unwanted && was_unwanted) {
             self.waiting_since = now;
         }
     }
