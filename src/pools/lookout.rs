@@ -404,7 +404,9 @@ impl State {
         };
         let port = redirect.port.unwrap_or(pool.target.port);
         let place = host.with_port(port);
-        if !pool.is_news(&place, now) {
+        // A pool that sends each of its miners to another place would have all of them move for each.
+        let is_settling = pool.asked.as_ref().is_some_and(|(_, at)| now < *at + self.limits.stable_for);
+        if is_settling || !pool.is_news(&place, now) {
             return;
         }
         pool.asked = Some((place, now));
@@ -470,6 +472,10 @@ impl State {
         let pool = &mut self.pools[index];
         if outcome.is_ok() {
             pool.judge.forgive();
+        }
+        if outcome.is_err() && pool.breaker.state() == PoolState::Failed {
+            // Where it has sent its miners it is not either: the next attempt goes to the place in the configuration.
+            pool.elsewhere = None;
         }
         let before = pool.breaker.cause().to_owned();
         let changed = pool.breaker.probed(outcome, around, now);

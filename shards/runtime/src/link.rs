@@ -10,7 +10,6 @@ use crate::token::Token;
 use loka_proto::{Policy, PoolId, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -259,8 +258,6 @@ pub(crate) struct Link {
     pub(crate) is_kept_alive: bool,
     /// What the miner's connection begins with is not known yet.
     pub(crate) front: Option<Box<Front>>,
-    /// Where the miner is, as a trusted proxy in front told.
-    pub(crate) source: Option<Box<SocketAddr>>,
     /// It stands in the queue of those that wait for a pool.
     pub(crate) waits: bool,
     /// This pool connection was open before the miner came: that it is closed at once says nothing of the pool.
@@ -293,7 +290,6 @@ impl Link {
             paused: false,
             is_kept_alive: false,
             front: None,
-            source: None,
             waits: false,
             is_from_warm: false,
             was_at_work: false,

@@ -161,7 +161,7 @@ impl Session {
         self.greeting_since = cx.now;
         // Nothing was to be said while there was no pool.
         self.last_message = cx.now;
-        self.pool_heard = cx.now;
+        self.unheard_since = Tick::NEVER;
         self.greet_again(cx, parser);
         let held = std::mem::take(&mut self.held);
         for line in held.split_inclusive(|byte| *byte == b'\n') {
@@ -286,6 +286,10 @@ impl Session {
 
     /// Once all is known of what is different at this pool, the miner is told, and then what the pool said meanwhile.
     pub(super) fn end_move<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        if !self.listens_to_pool() {
+            // The pool was lost just now, and what the miner was not told of is for the next.
+            return;
+        }
         let rolls_already = self.client.mining.version_mask() != 0;
         let is_answered = !self.pending.has_asked_again(rolls_already);
         let Some(moving) = self.moving.filter(|_| is_answered) else { return };

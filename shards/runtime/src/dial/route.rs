@@ -59,8 +59,11 @@ pub(crate) fn go_on(side: &mut Side, dial: &mut Dial, told: Readiness, means: &m
 
 fn connected(side: &mut Side, dial: &mut Dial, told: Readiness, means: &mut Means<'_>) -> Went {
     let Some(socket) = &side.socket else { return ON };
+    let has_proxy = means.route.is_some_and(|pool| pool.socks.is_some());
     if let Err(error) = finish(socket, told) {
-        return Went::Failed(loss_of(&error), None);
+        let loss = loss_of(&error);
+        let is_proxys = has_proxy && loss != PoolLoss::NoResources;
+        return Went::Failed(if is_proxys { PoolLoss::ProxyFailed } else { loss }, Some(error.to_string()));
     }
     let Some(socks) = means.route.and_then(|pool| pool.socks.as_ref()) else {
         return begin_tls(side, dial, &[], false, means);

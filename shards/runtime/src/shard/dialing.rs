@@ -97,6 +97,10 @@ impl<P: Stage> Shard<P> {
                 session.handle_pool_bytes(cx, parser, rest);
             }
         });
+        if !self.links[key].session.awaits_subscription() {
+            // It will not show whether the pool is well: another may try.
+            self.pools.abandoned(pool);
+        }
     }
 
     /// Gives up the attempt of this link, and makes the next if there is another address.

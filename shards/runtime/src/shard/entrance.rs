@@ -55,7 +55,6 @@ impl<P: Stage> Shard<P> {
                 First::Proxy { source, consumed } => {
                     front.bytes.drain(..consumed);
                     front.asks.proxy_header = false;
-                    self.links[key].source = source.map(Box::new);
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, ?source, "a proxy speaks for a miner");
                 }

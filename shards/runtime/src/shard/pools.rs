@@ -134,6 +134,19 @@ impl Pools {
         self.seats.get(pool.index()).is_some_and(|seat| seat.is_usable(now))
     }
 
+    /// Whether nothing is known against it, by this shard or by the control plane.
+    pub(super) fn is_well(&self, pool: PoolId) -> bool {
+        let seat = self.seats.get(pool.index());
+        seat.is_some_and(|seat| seat.failing_until.is_none() && seat.state != PoolState::Failed)
+    }
+
+    /// The address that is tried first.
+    pub(super) fn first_address(&self, pool: PoolId) -> Option<(usize, SocketAddr)> {
+        let seat = self.seats.get(pool.index())?;
+        let at = seat.at % seat.addresses.len().max(1);
+        Some((at, *seat.addresses.get(at)?))
+    }
+
     /// Takes one connection to `pool` out of what may be made in a second; false when that is used up.
     pub(super) fn spend(&mut self, pool: PoolId, now: Tick) -> bool {
         let may = self.can_spend(pool, now);
@@ -163,10 +176,8 @@ impl Pools {
 
     /// A connection to `pool` is begun: the address to try, the `tried`-th.
     pub(super) fn begin(&mut self, pool: PoolId, now: Tick) -> Option<(usize, SocketAddr)> {
-        let seat = self.seats.get_mut(pool.index())?;
-        seat.tried_until = Some(now + TRIAL_US);
-        let at = seat.at % seat.addresses.len().max(1);
-        Some((at, *seat.addresses.get(at)?))
+        self.seats.get_mut(pool.index())?.tried_until = Some(now + TRIAL_US);
+        self.first_address(pool)
     }
 
     /// How many addresses `pool` has.

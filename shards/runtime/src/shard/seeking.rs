@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::link::Link;
-use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SWITCH_PATIENCE_US};
+use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SETTLED_US, SWITCH_PATIENCE_US};
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, PoolId, PoolLoss, Tick};
 use slab::Slab;
@@ -17,7 +17,12 @@ impl<P: Stage> Shard<P> {
         let session = &link.session;
         let lost = session.last_loss();
         link.avoids = None;
-        if lost.is_some_and(|loss| blames(loss, link.was_at_work || link.is_from_warm)) {
+        let has_lived = link.was_at_work && self.now >= link.pool_since + SETTLED_US;
+        if has_lived {
+            link.failures = 0;
+        }
+        let is_excused = has_lived || link.is_from_warm && !link.was_at_work;
+        if lost.is_some_and(|loss| blames(loss, is_excused)) {
             // It is not asked again while there is another, and then not at once: it may be the miner that it dislikes.
             link.avoids = Some(session.pool());
             link.failures = link.failures.saturating_add(1);
@@ -118,10 +123,16 @@ impl<P: Stage> Shard<P> {
                         shard.settle(key);
                     });
                 }
-                // Those behind it may get another pool.
-                Some(_) => self.wait(key),
-                None => {
-                    // No pool at all: nobody behind it will fare better.
+                // Those behind it may get another pool, if there is one.
+                Some(_) if self.plan.pools.len() > 1 => self.wait(key),
+                None if self.plan.policy.hold_us == 0 => {
+                    self.guarded(key, |shard| {
+                        shard.no_pool(key);
+                        shard.settle(key);
+                    });
+                }
+                Some(_) | None => {
+                    // Nobody behind it will fare better.
                     self.links[key].waits = true;
                     return self.waiting.push_front((key, client));
                 }
@@ -135,9 +146,6 @@ impl<P: Stage> Shard<P> {
         if !link.was_at_work && link.session.has_pool() {
             let pool = link.session.pool();
             link.was_at_work = true;
-            if link.avoids.is_none_or(|avoided| avoided == pool) {
-                link.failures = 0;
-            }
             self.pools.proved(pool);
         }
     }
@@ -252,9 +260,9 @@ fn pause_us(failures: u8, pools: usize, is_same: bool) -> u64 {
 
 /// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
 /// have closed this one.
-fn blames(loss: PoolLoss, was_at_work: bool) -> bool {
-    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset);
-    loss.is_fault() && !(is_ordinary && was_at_work)
+fn blames(loss: PoolLoss, is_excused: bool) -> bool {
+    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset | PoolLoss::Reconnect);
+    if is_ordinary { !is_excused } else { loss.is_fault() }
 }
 
 #[cfg(test)]
