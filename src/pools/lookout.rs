@@ -39,7 +39,7 @@ pub enum LookoutError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// No name of any pool leads anywhere.
-    #[error("{0}")]
+    #[error("{0}\n  fix: {fix}", fix = .0.fix())]
     Resolve(#[from] ResolveError),
     /// The thread or its runtime cannot be started.
     #[error("cannot start a thread: {0}")]

@@ -80,7 +80,7 @@ impl Watch {
         while let Some(answered) = asked.join_next().await {
             // A lookup that panicked stays due.
             let Ok((index, answer)) = answered else { continue };
-            changes.extend(self.take(index, now.max(Instant::now()), answer));
+            changes.extend(self.take(index, now, answer));
         }
         changes.sort_by_key(|change| change.index);
         changes
