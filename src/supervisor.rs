@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::logging::DroppedLines;
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle};
-use certificate::CertificateWatch;
+use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
@@ -125,12 +125,16 @@ impl Stopper {
 struct Ends(Vec<Arc<ControlEnd>>);
 
 impl Ends {
-    fn tell_all(&self, command: &Command) {
+    /// Whether every shard took it.
+    fn tell_all(&self, command: &Command) -> bool {
+        let mut is_taken = true;
         for (shard, end) in self.0.iter().enumerate() {
             if end.command(command.clone()).is_err() {
                 tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+                is_taken = false;
             }
         }
+        is_taken
     }
 }
 
@@ -176,7 +180,8 @@ impl Proxy {
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
-        let plan = plan::shard_plan(config, &lookout.targets(), &pools, miner_tls, specs.len(), host);
+        let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
+        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
@@ -219,7 +224,7 @@ impl Proxy {
             wait_for_shard(&receive)?;
         }
         is_up.store(true, Ordering::Release);
-        let certificate = watch_certificate(config, &send)?;
+        let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
         tracing::info!(
             listen = ?listen,
             metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
@@ -274,11 +279,19 @@ impl Proxy {
     /// # Errors
     /// [`RunError`]; the process is expected to end then.
     pub fn run(self) -> Result<Arc<Snapshot>, RunError> {
+        // A certificate that some shard could not be told of yet.
+        let mut untold: Option<Command> = None;
         let cause = loop {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
-                Ok(Event::Pools(pools)) => self.ends.tell_all(&Command::Pools(pools)),
-                Ok(Event::MinerTls(config)) => self.ends.tell_all(&Command::MinerTls(config)),
+                Ok(Event::Pools(pools)) => {
+                    // It comes at least every ten seconds, and is told again by then.
+                    self.ends.tell_all(&Command::Pools(pools));
+                    untold = untold.filter(|command| !self.ends.tell_all(command));
+                }
+                Ok(Event::MinerTls(config)) => {
+                    untold = Some(Command::MinerTls(config)).filter(|command| !self.ends.tell_all(command));
+                }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(RunError::ShardDied { shard, cause });
@@ -342,10 +355,15 @@ pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
 }
 
 /// Looks after the certificate that miners are shown, where there is one.
-fn watch_certificate(config: &Config, events: &Sender<Event>) -> io::Result<Option<CertificateWatch>> {
-    let Some(tls) = &config.server.tls else { return Ok(None) };
+fn watch_certificate(
+    config: &Config,
+    first: Option<&Certificate>,
+    events: &Sender<Event>,
+) -> io::Result<Option<CertificateWatch>> {
+    let (Some(tls), Some(first)) = (&config.server.tls, first) else { return Ok(None) };
     let events = events.clone();
-    CertificateWatch::start(tls, move |config| events.try_send(Event::MinerTls(config)).is_ok()).map(Some)
+    CertificateWatch::start(tls, first, move |config| events.try_send(Event::MinerTls(config)).is_ok())
+        .map(Some)
 }
 
 /// What a shard gets of its mailbox.

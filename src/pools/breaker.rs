@@ -13,6 +13,8 @@ const PAUSE_WITHOUT_ANY: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// How long nothing may be wrong before a degraded pool counts as healthy.
 const CALM: Duration = Duration::from_secs(10);
+/// Longer than any handshake takes.
+const PROBE_MAX: Duration = Duration::from_secs(180);
 /// How often a pool that is coming back, or that nobody uses, is asked whether it is still there.
 const WATCH: Duration = Duration::from_secs(30);
 
@@ -72,7 +74,8 @@ pub(super) struct Breaker {
     attempts: u32,
     /// When a handshake is due, if one is.
     probe_at: Option<Instant>,
-    is_probing: bool,
+    /// One is being made; one that has not ended by then never will.
+    probing_until: Option<Instant>,
 }
 
 impl Breaker {
@@ -85,7 +88,7 @@ impl Breaker {
             troubled: None,
             attempts: 0,
             probe_at: None,
-            is_probing: false,
+            probing_until: None,
         }
     }
 
@@ -150,7 +153,7 @@ impl Breaker {
             return Some(self.fail(cause, around, now));
         }
         if seen.is_suspect.is_some() {
-            self.probe_at.get_or_insert(now);
+            self.probe_at = Some(now);
         } else if around.watches_idle {
             self.watch(seen.is_used, now);
         }
@@ -171,7 +174,7 @@ impl Breaker {
     fn watch(&mut self, is_used: bool, now: Instant) {
         if is_used {
             self.probe_at = None;
-        } else if !self.is_probing {
+        } else if self.probing_until.is_none() {
             self.probe_at.get_or_insert(now + WATCH.min(self.setting.stable_for.max(PAUSE_MIN) / 2));
         }
     }
@@ -183,9 +186,10 @@ impl Breaker {
 
     /// Whether a handshake is to be made now. It is taken for begun.
     pub(super) fn take_probe(&mut self, now: Instant) -> bool {
-        let is_due = !self.is_probing && self.probe_at.is_some_and(|at| now >= at);
+        let is_probing = self.probing_until.is_some_and(|until| now < until);
+        let is_due = !is_probing && self.probe_at.is_some_and(|at| now >= at);
         if is_due {
-            self.is_probing = true;
+            self.probing_until = Some(now + PROBE_MAX);
             self.probe_at = None;
         }
         is_due
@@ -198,7 +202,7 @@ impl Breaker {
         around: Around,
         now: Instant,
     ) -> Option<Transition> {
-        self.is_probing = false;
+        self.probing_until = None;
         match (outcome, self.state) {
             (Ok(()), PoolState::Failed) => {
                 let cause = format!("a handshake succeeded after {} attempts", self.attempts + 1);

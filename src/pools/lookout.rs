@@ -24,6 +24,8 @@ use tokio::task::LocalSet;
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a pool that asks its miners to go to the same place is not listened to, when it could not be followed.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// How often shards are told what they know already: one that could not take a message gets it then, and miners that a
 /// shard moved by itself find their way back.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -73,7 +75,7 @@ pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
 enum News {
     Names(Vec<Change>),
     Probed(usize, Box<Findings>),
-    Redirected(usize, String, Result<Vec<SocketAddr>, ResolveError>),
+    Redirected(usize, Arc<Target>, Vec<SocketAddr>),
 }
 
 struct Watched {
@@ -81,10 +83,10 @@ struct Watched {
     /// Where its name leads.
     configured: Arc<[SocketAddr]>,
     /// Where it has sent its miners, until it fails.
-    redirected: Option<Arc<[SocketAddr]>>,
-    /// What it asked for last, which every one of its miners is asked.
-    asked: Option<Redirect>,
+    elsewhere: Option<Elsewhere>,
     place: u32,
+    /// Where it asked its miners to go last, and when; forgotten when it fails.
+    asked: Option<(String, Instant)>,
     breaker: Breaker,
     judge: Judge,
     priority: u32,
@@ -92,9 +94,27 @@ struct Watched {
     transitions: [u64; PoolState::COUNT],
 }
 
+/// Where a pool has sent its miners.
+struct Elsewhere {
+    target: Arc<Target>,
+    addresses: Arc<[SocketAddr]>,
+}
+
 impl Watched {
     fn addresses(&self) -> &Arc<[SocketAddr]> {
-        self.redirected.as_ref().unwrap_or(&self.configured)
+        self.elsewhere.as_ref().map_or(&self.configured, |elsewhere| &elsewhere.addresses)
+    }
+
+    /// How it is spoken to where it is now.
+    fn target_now(&self) -> &Arc<Target> {
+        self.elsewhere.as_ref().map_or(&self.target, |elsewhere| &elsewhere.target)
+    }
+
+    /// Whether it has not been asked to go there already: every one of its miners is told, on every shard. A place that
+    /// could not be gone to may be named again after a while.
+    fn is_news(&self, place: &str, now: Instant) -> bool {
+        let before = self.asked.as_ref().filter(|(asked, _)| asked == place);
+        before.is_none_or(|(_, at)| self.elsewhere.is_none() && now >= *at + ASKED_AGAIN)
     }
 
     fn is_usable(&self) -> bool {
@@ -243,9 +263,9 @@ fn watched(
     Watched {
         target: Arc::new(target),
         configured: addresses.into(),
-        redirected: None,
-        asked: None,
+        elsewhere: None,
         place: 0,
+        asked: None,
         breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
         judge: Judge::new(now),
         priority,
@@ -320,6 +340,10 @@ impl State {
             addresses: Arc::clone(pool.addresses()),
             state: pool.breaker.state(),
             place: pool.place,
+            server_name: pool
+                .elsewhere
+                .as_ref()
+                .and_then(|elsewhere| elsewhere.target.tls.as_ref().map(|tls| tls.server_name.clone())),
         };
         self.pools.iter().map(now).collect()
     }
@@ -372,12 +396,20 @@ impl State {
 
     /// A pool sends its miners elsewhere, within what the configuration allows.
     fn follow(&mut self, redirect: Redirect) {
-        let index = redirect.pool.index();
+        let (index, now) = (redirect.pool.index(), Instant::now());
         let Some(pool) = self.pools.get_mut(index) else { return };
-        if pool.asked.as_ref() == Some(&redirect) {
+        let host = match redirect.host.parse() {
+            Ok(ip) => Host::Ip(ip),
+            Err(_) => Host::Name(redirect.host.to_ascii_lowercase()),
+        };
+        let port = redirect.port.unwrap_or(pool.target.port);
+        let place = host.with_port(port);
+        // A pool that sends each of its miners to another place would have all of them move for each.
+        let is_settling = pool.asked.as_ref().is_some_and(|(_, at)| now < *at + self.limits.stable_for);
+        if is_settling || !pool.is_news(&place, now) {
             return;
         }
-        pool.asked = Some(redirect.clone());
+        pool.asked = Some((place, now));
         let name = pool.target.name.as_str();
         if pool.target.proxy.is_some() {
             return tracing::warn!(
@@ -386,15 +418,19 @@ impl State {
                 "client.reconnect is not followed through a proxy"
             );
         }
-        let host = match redirect.host.parse() {
-            Ok(ip) => Host::Ip(ip),
-            Err(_) => Host::Name(redirect.host.to_ascii_lowercase()),
+        let moved = match pool.target.moved(host.clone(), port) {
+            Ok(moved) => Arc::new(moved),
+            Err(error) => return tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
         };
-        let port = redirect.port.unwrap_or(pool.target.port);
         let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
+        let name = name.to_owned();
         tokio::task::spawn_local(async move {
-            let found = resolver.resolve(&host, port).await.map(|resolved| resolved.addresses);
-            let _ = news.send(News::Redirected(index, host.with_port(port), found)).await;
+            match resolver.resolve(&host, port).await {
+                Ok(resolved) => {
+                    let _ = news.send(News::Redirected(index, moved, resolved.addresses)).await;
+                }
+                Err(error) => tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
+            }
         });
     }
 
@@ -407,26 +443,14 @@ impl State {
                     pool.configured = addresses.into();
                 }
             }
-            News::Redirected(index, to, found) => self.redirected(index, &to, found),
-            News::Probed(index, findings) => self.probed(index, &findings),
-        }
-    }
-
-    fn redirected(&mut self, index: usize, to: &str, found: Result<Vec<SocketAddr>, ResolveError>) {
-        let Some(pool) = self.pools.get_mut(index) else { return };
-        let name = pool.target.name.as_str();
-        match found {
-            Ok(addresses) if **pool.addresses() == *addresses => {}
-            Ok(addresses) => {
-                tracing::info!(pool = name, to, "the pool sends its miners elsewhere: followed");
-                pool.redirected = Some(addresses.into());
+            News::Redirected(index, target, addresses) => {
+                let Some(pool) = self.pools.get_mut(index) else { return };
+                let to = target.endpoint();
+                tracing::info!(pool = target.name, to, "the pool sends its miners elsewhere: followed");
+                pool.elsewhere = Some(Elsewhere { target, addresses: addresses.into() });
                 pool.place = pool.place.wrapping_add(1);
             }
-            Err(error) => {
-                tracing::warn!(pool = name, to, %error, "client.reconnect is not followed");
-                // It is looked up again when the pool asks again.
-                pool.asked = None;
-            }
+            News::Probed(index, findings) => self.probed(index, &findings),
         }
     }
 
@@ -448,6 +472,10 @@ impl State {
         let pool = &mut self.pools[index];
         if outcome.is_ok() {
             pool.judge.forgive();
+        }
+        if outcome.is_err() && pool.breaker.state() == PoolState::Failed {
+            // Where it has sent its miners it is not either: the next attempt goes to the place in the configuration.
+            pool.elsewhere = None;
         }
         let before = pool.breaker.cause().to_owned();
         let changed = pool.breaker.probed(outcome, around, now);
@@ -473,7 +501,8 @@ impl State {
             }
         }
         if to == PoolState::Failed {
-            (pool.redirected, pool.asked) = (None, None);
+            pool.elsewhere = None;
+            pool.asked = None;
             pool.judge.forgive();
             self.chain.forget(index);
         }
@@ -485,7 +514,7 @@ impl State {
             if !pool.breaker.take_probe(now) {
                 continue;
             }
-            let (target, addresses) = (Arc::clone(&pool.target), Arc::clone(pool.addresses()));
+            let (target, addresses) = (Arc::clone(pool.target_now()), Arc::clone(pool.addresses()));
             let (news, timeouts) = (self.news.clone(), self.timeouts);
             tokio::task::spawn_local(async move {
                 let findings = shake(&target, &addresses, timeouts).await;

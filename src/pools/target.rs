@@ -33,6 +33,8 @@ pub struct TlsTarget {
     pub config: Arc<rustls::ClientConfig>,
     /// The name that the certificate must hold.
     pub server_name: ServerName<'static>,
+    /// It was configured for itself and holds wherever the pool is; otherwise it is that of the host.
+    pub is_name_given: bool,
 }
 
 /// A SOCKS5 proxy. It gets the pool's name as it is: who hides behind one does not want to ask for it himself.
@@ -53,6 +55,18 @@ impl Target {
             Some(proxy) => (&proxy.host, proxy.port),
             None => (&self.host, self.port),
         }
+    }
+
+    /// The same pool at another place, where its certificate is for that place.
+    ///
+    /// # Errors
+    /// [`TargetError::ServerName`]
+    pub fn moved(&self, host: Host, port: u16) -> Result<Target, TargetError> {
+        let mut moved = Target { host, port, ..self.clone() };
+        if let Some(tls) = moved.tls.as_mut().filter(|tls| !tls.is_name_given) {
+            tls.server_name = server_name(&moved.name, moved.host.to_string())?;
+        }
+        Ok(moved)
     }
 
     /// `host:port` of the pool, an IPv6 address in brackets.
@@ -120,10 +134,13 @@ fn target(pool: &PoolConfig) -> Result<Target, TargetError> {
 
 fn tls_target(pool: &PoolConfig, tls: &PoolTls) -> Result<TlsTarget, TargetError> {
     let name = tls.server_name.clone().unwrap_or_else(|| pool.host.to_string());
-    let no_name = |_| TargetError::ServerName { pool: pool.name.clone(), host: name.clone() };
-    let server_name = ServerName::try_from(name.clone()).map_err(no_name)?;
+    let server_name = server_name(&pool.name, name)?;
     let min_1_3 = tls.min_version == TlsVersion::V1_3;
     let config = client_config(tls.ca_file.as_deref(), &tls.pins, min_1_3)
         .map_err(|cause| TargetError::Tls { pool: pool.name.clone(), cause: Box::new(cause) })?;
-    Ok(TlsTarget { config, server_name })
+    Ok(TlsTarget { config, server_name, is_name_given: tls.server_name.is_some() })
+}
+
+fn server_name(pool: &str, host: String) -> Result<ServerName<'static>, TargetError> {
+    ServerName::try_from(host.clone()).map_err(|_| TargetError::ServerName { pool: pool.to_owned(), host })
 }

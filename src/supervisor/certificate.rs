@@ -20,9 +20,24 @@ const LOOK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`TlsSetupError`]
-pub(super) fn read(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsSetupError> {
+pub(super) fn read(tls: &ServerTls) -> Result<Certificate, TlsSetupError> {
+    // Before the files are read: a pair that comes meanwhile is noticed.
+    let stamps = stamps(tls);
+    Ok(Certificate { config: load(tls)?, stamps })
+}
+
+fn load(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsSetupError> {
     server_config(&tls.cert_file, &tls.key_file, tls.min_version == TlsVersion::V1_3)
 }
+
+/// A certificate, and what its files were when it was read.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    pub(super) config: Arc<ServerConfig>,
+    stamps: Stamps,
+}
+
+type Stamps = [Option<Stamp>; 2];
 
 /// What tells a file from another one in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +50,10 @@ struct Stamp {
 fn stamp(path: &Path) -> Option<Stamp> {
     let facts: Metadata = std::fs::metadata(path).ok()?;
     Some(Stamp { inode: facts.ino(), size: facts.size(), changed: (facts.ctime(), facts.ctime_nsec()) })
+}
+
+fn stamps(tls: &ServerTls) -> Stamps {
+    [stamp(&tls.cert_file), stamp(&tls.key_file)]
 }
 
 /// Looks at the files on a thread of its own. Ends when it is dropped.
@@ -50,27 +69,33 @@ impl CertificateWatch {
     /// The thread cannot be started.
     pub(super) fn start(
         tls: &ServerTls,
+        first: &Certificate,
         changed: impl Fn(Arc<ServerConfig>) -> bool + Send + 'static,
     ) -> io::Result<CertificateWatch> {
         let (stop, stopped) = bounded::<()>(1);
         let tls = tls.clone();
-        let stamps = move |tls: &ServerTls| [stamp(&tls.cert_file), stamp(&tls.key_file)];
-        let mut known = stamps(&tls);
+        let mut known = first.stamps;
+        let mut complained = known;
         let watch = move || {
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 let now = stamps(&tls);
                 if now == known {
                     continue;
                 }
-                match read(&tls) {
+                match load(&tls) {
                     Ok(config) if changed(Arc::clone(&config)) => {
-                        tracing::info!("miners are shown the new certificate")
+                        known = now;
+                        tracing::info!("miners are shown the new certificate");
                     }
                     // It is offered again at the next look.
-                    Ok(_) => continue,
-                    Err(error) => tracing::warn!(%error, "miners are still shown the last good certificate"),
+                    Ok(_) => {}
+                    Err(error) if complained != now => {
+                        complained = now;
+                        tracing::warn!(%error, "miners are still shown the last good certificate");
+                    }
+                    // It is read again: half of a new pair, or a shortage of descriptors, is over soon.
+                    Err(_) => {}
                 }
-                known = now;
             }
         };
         std::thread::Builder::new().name("certificate".to_owned()).spawn(watch)?;

@@ -48,6 +48,13 @@ fn a_pool_that_is_frozen_with_its_sockets_open() {
     fail_over("frozen", Setup::default(), |farm| farm.way.set(Fault::BlackHole));
 }
 
+/// Most miners have no share on its way and could not tell: the few that have are enough for all.
+#[test]
+fn a_pool_that_is_frozen_under_miners_that_say_little() {
+    let setup = Setup { load: Load::OpenLoop { per_second: 10.0 }, ..Setup::default() };
+    fail_over("frozen, few shares", setup, |farm| farm.way.set(Fault::BlackHole));
+}
+
 #[test]
 fn a_pool_that_accepts_and_never_speaks() {
     fail_over("never speaks", Setup::default(), |farm| {
@@ -193,4 +200,70 @@ fn no_pool_for_longer_than_miners_are_held() {
     assert_eq!(shares.sent, shares.accepted + shares.rejected + shares.lost);
     assert!(held >= Duration::from_secs(1), "they were held for a second: {held:?}");
     farm::note(&format!("held for 1 s: let go after {held:.1?}"));
+}
+
+/// All faults, one after the other and both pools at once, in an order that follows from the seed.
+fn chaos(seed: u64, rounds: usize) {
+    const FAULTS: [Fault; 11] = [
+        Fault::None,
+        Fault::None,
+        Fault::Delay(Duration::from_millis(30)),
+        Fault::Split { bytes: 7 },
+        Fault::Coalesce { window: Duration::from_millis(50) },
+        Fault::Reset,
+        Fault::HalfClose,
+        Fault::BlackHole,
+        Fault::RefuseConnections,
+        Fault::NoTarget,
+        Fault::StallHandshake,
+    ];
+    let farm = Farm::start(Setup {
+        stable_for: "500ms",
+        load: Load::OpenLoop { per_second: 2000.0 },
+        ..Setup::default()
+    });
+    let mut state = seed;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let miners = farm.work(|work| {
+        for round in 0..rounds {
+            let way = if draw(2) == 0 { &farm.way } else { &farm.way_to_second };
+            let fault = FAULTS[draw(FAULTS.len())];
+            way.set(fault);
+            if draw(3) == 0 {
+                way.reset_all();
+            }
+            if draw(4) == 0 {
+                farm.first.notify(false);
+                farm.second.notify(false);
+            }
+            work.go_on(1 + draw(3));
+            assert!(
+                farm.proxy.metric("loka_stratum_connections_total") > 0.0,
+                "round {round}: the proxy lives"
+            );
+        }
+        farm.way.set(Fault::None);
+        farm.way_to_second.set(Fault::None);
+        work.until_all_work("all miners work again");
+        work.until("all miners are where they belong", || farm::has_all(&farm.first));
+        work.until_all_work("all miners work at the first pool");
+    });
+    farm.settle(&format!("chaos of seed {seed}"), &miners);
+}
+
+#[test]
+fn faults_of_both_pools_in_any_order() {
+    chaos(1, 20);
+}
+
+/// Runs for minutes: `cargo test --test failover -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes"]
+fn faults_of_both_pools_in_many_orders() {
+    for seed in 2..8 {
+        chaos(seed, 60);
+    }
 }

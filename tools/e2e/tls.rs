@@ -7,13 +7,14 @@ mod support;
 use farm::{Farm, Gate, Opening, health, wait_for_state};
 use loka_rig::{
     Authority, Fault, Load, Miner, PoolConfig, PoolHandle, Quirks, Relay, RelayConfig, RelayHandle,
-    ServerIdentity, SwarmConfig, TlsVersions,
+    ServerIdentity, Shape, Submit, SwarmConfig, TlsVersions,
 };
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, until};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::{PATIENCE, Proxy, until};
 
 const NAME: &str = "localhost";
 
@@ -166,9 +167,6 @@ fn miners_leave_a_pool_whose_certificate_has_expired_and_come_back_when_it_is_re
         let job = next_job(miner, "second-");
         assert!(job.contains("true]"), "the first job of another pool voids those before: {job}");
     }
-    let lost = r#"loka_stratum_pool_connections_lost_total{pool="first",reason="tls_failed"}"#;
-    until("the shard counts it", || proxy.labelled(lost) >= 1.0);
-    farm.wait_for_log(&["WARN", "a pool does not show who it is", "expired"]);
     until("the cause is named", || {
         health(&proxy, "first")["cause"].as_str().unwrap().contains("expired, on 2001-01-01")
     });
@@ -181,12 +179,12 @@ fn miners_leave_a_pool_whose_certificate_has_expired_and_come_back_when_it_is_re
 
 /// Reads until a job of this pool comes.
 fn next_job(miner: &mut Miner, prefix: &str) -> String {
-    loop {
-        let line = miner.notice("mining.notify").unwrap();
-        if line.contains(prefix) {
-            return line;
-        }
-    }
+    let mut job = String::new();
+    until("a job of the other pool comes", || {
+        job = miner.notice("mining.notify").unwrap();
+        job.contains(prefix)
+    });
+    job
 }
 
 /// With one pool nobody asks it by himself: it is the miners' connections that fail.
@@ -220,54 +218,159 @@ fn a_handshake_that_stalls_costs_the_miner_a_moment_and_no_more() {
     assert!(job.starts_with("second-"), "{job}");
     let lost = r#"loka_stratum_pool_connections_lost_total{pool="first",reason="tls_failed"}"#;
     until("it is counted", || proxy.labelled(lost) == 1.0);
+    farm.wait_for_log(&["WARN", "a pool does not show who it is", "localhost: tls_failed"]);
     assert!(wait_for_state(&proxy, "first", "failed").contains("TLS greeting"));
     assert_eq!(first.report().connections_accepted, 0);
 }
 
+/// A pool behind TLS, a proxy with TLS on both sides, and a way to it that tears the records.
+struct Torn {
+    farm: Farm,
+    proxy: Proxy,
+    to_pool: RelayHandle,
+    torn: RelayHandle,
+    gate: Gate,
+}
+
+impl Torn {
+    fn start(pool: &PoolHandle) -> Torn {
+        let own = Authority::new().unwrap();
+        let mut farm = Farm::new();
+        let ca = farm.file("ca.pem", &own.pem());
+        let identity = own.issue(&[NAME]).unwrap();
+        let (certificate, key) =
+            (farm.file("miners.pem", &identity.certificate_pem), farm.file("miners.key", &identity.key_pem));
+        let to_pool = relay(pool.addr(), &identity);
+        to_pool.set(Fault::Split { bytes: 37 });
+        farm.pool("main", &host(to_pool.addr()), &format!("tls_ca_file = {ca:?}"));
+        farm.miner_tls(&certificate, &key, "");
+        let proxy = farm.start();
+        let torn = Relay::start(RelayConfig::to(farm.tls_address)).unwrap();
+        torn.set(Fault::Split { bytes: 41 });
+        let tls = Some((own.client_config().unwrap(), NAME));
+        let gate = Gate::start(torn.addr(), Opening { tls, ..Opening::default() });
+        Torn { farm, proxy, to_pool, torn, gate }
+    }
+
+    fn swarm(&self, connections: usize, load: Load) -> SwarmConfig {
+        SwarmConfig {
+            target: self.gate.address,
+            connections,
+            load,
+            duration: PATIENCE,
+            settle: PATIENCE,
+            handshake_timeout: PATIENCE,
+            quirks: Quirks { mixed: true, ..Quirks::default() },
+            ..SwarmConfig::default()
+        }
+    }
+}
+
 #[test]
 fn thousands_of_shares_over_torn_tls_on_both_sides_lose_nothing() {
-    let own = Authority::new().unwrap();
-    let mut farm = Farm::new();
-    let ca = farm.file("ca.pem", &own.pem());
-    let identity = own.issue(&[NAME]).unwrap();
-    let (certificate, key) =
-        (farm.file("miners.pem", &identity.certificate_pem), farm.file("miners.key", &identity.key_pem));
-    let pool = PoolHandle::start(PoolConfig {
-        reject_permille: 50,
-        notify_interval: std::time::Duration::from_millis(200),
-        ..PoolConfig::default()
-    })
-    .unwrap();
-    let to_pool = relay(pool.addr(), &identity);
-    to_pool.set(Fault::Split { bytes: 37 });
-    farm.pool("main", &host(to_pool.addr()), &format!("tls_ca_file = {ca:?}"));
-    farm.miner_tls(&certificate, &key, "");
-    let proxy = farm.start();
-    let torn = Relay::start(RelayConfig::to(farm.tls_address)).unwrap();
-    torn.set(Fault::Split { bytes: 41 });
-    let tls = Some((own.client_config().unwrap(), NAME));
-    let gate = Gate::start(torn.addr(), Opening { tls, ..Opening::default() });
-    let config = SwarmConfig {
-        target: gate.address,
-        connections: 40,
-        load: Load::ClosedLoop { in_flight: 4 },
-        duration: PATIENCE,
-        settle: PATIENCE,
-        handshake_timeout: PATIENCE,
-        answers_target: Some(8_000),
-        quirks: Quirks { mixed: true, ..Quirks::default() },
-        ..SwarmConfig::default()
-    };
+    let notify_interval = Duration::from_millis(200);
+    let config = PoolConfig { reject_permille: 50, notify_interval, ..PoolConfig::default() };
+    let pool = PoolHandle::start(config).unwrap();
+    let way = Torn::start(&pool);
+    let config =
+        SwarmConfig { answers_target: Some(8_000), ..way.swarm(40, Load::ClosedLoop { in_flight: 4 }) };
     let report = loka_rig::run(&config, &AtomicBool::new(false), &mut |_| {}).unwrap();
     let shares = report.shares;
     assert_eq!((report.ready, report.disconnected), (40, 0));
     assert_eq!((shares.sent, shares.accepted + shares.rejected), (8_000, 8_000), "{shares:?}");
     assert_eq!((shares.lost, shares.duplicate_answers, shares.mismatched), (0, 0, 0));
+    let proxy = &way.proxy;
     until("the proxy has counted all", || proxy.metric("loka_stratum_connections_ended_total") == 40.0);
     assert_eq!(proxy.labelled(r#"loka_stratum_connections_ended_total{reason="miner_left"}"#), 40.0);
     assert_eq!(proxy.metric("loka_stratum_shares_accepted_total"), shares.accepted as f64);
     let ledger = pool.stop();
     assert_eq!((ledger.shares_received, ledger.shares_duplicate, ledger.malformed_lines), (8_000, 0, 0));
     assert_eq!((ledger.shares_accepted, ledger.shares_rejected), (shares.accepted, shares.rejected));
-    assert_eq!((torn.report().resets, to_pool.report().tls_failed), (0, 0));
+    assert_eq!((way.torn.report().resets, way.to_pool.report().tls_failed), (0, 0));
+}
+
+#[test]
+fn a_storm_of_handshakes_over_tls_on_both_sides_is_served() {
+    let pool = pool("");
+    let way = Torn::start(&pool);
+    let config = way.swarm(40, Load::Storm { connects: 400, concurrency: 40 });
+    let report = loka_rig::run(&config, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!((report.handshakes, report.connect_failed, report.disconnected), (400, 0, 0), "{report:?}");
+    until("all are gone", || way.proxy.metric("loka_stratum_active_connections") == 0.0);
+    assert_eq!(way.to_pool.report().tls_failed, 0);
+    assert!(!way.farm.log().contains("TLS"), "{}", way.farm.log());
+}
+
+#[test]
+fn a_drain_over_tls_loses_no_answered_share() {
+    let answer_delay = Duration::from_millis(5);
+    let pool = PoolHandle::start(PoolConfig { answer_delay, ..PoolConfig::default() }).unwrap();
+    let way = Torn::start(&pool);
+    let config = way.swarm(40, Load::ClosedLoop { in_flight: 4 });
+    let terminated = AtomicBool::new(false);
+    let report = loka_rig::run(&config, &AtomicBool::new(false), &mut |progress| {
+        if progress.shares.accepted > 500 && !terminated.swap(true, Ordering::Relaxed) {
+            way.proxy.terminate();
+        }
+    })
+    .unwrap();
+    assert!(way.proxy.wait().success());
+    let (ledger, shares) = (pool.stop(), report.shares);
+    assert_eq!(report.disconnected, 40);
+    assert_eq!(shares.accepted, ledger.shares_accepted, "every answer that the pool gave arrived");
+    assert_eq!((shares.duplicate_answers, shares.mismatched, ledger.malformed_lines), (0, 0, 0));
+}
+
+/// In TLS as without: who has nothing more to say may still listen.
+#[test]
+fn a_miner_that_ends_its_direction_gets_the_answers_to_its_last_shares() {
+    let answer_delay = Duration::from_millis(300);
+    let pool = PoolHandle::start(PoolConfig { answer_delay, ..PoolConfig::default() }).unwrap();
+    let way = Torn::start(&pool);
+    for address in [way.proxy.address, way.gate.address] {
+        let mut miner = Miner::connect(address).unwrap();
+        let work = miner.handshake("farm.rig").unwrap();
+        let share = Submit {
+            id: "9",
+            user: "farm.rig",
+            job_id: &work.job_id,
+            extranonce2: &"0".repeat(2 * work.extranonce2_size),
+            ntime: &work.ntime,
+            nonce: "00000001",
+            version_bits: None,
+        };
+        miner.submit(&share).unwrap();
+        miner.shutdown_write().unwrap();
+        assert!(miner.answer_to("9").unwrap().contains(r#""result":true"#));
+        miner.read_to_end().unwrap();
+    }
+}
+
+/// What waits for a miner that does not read is bounded, and comes whole and in order when it reads again.
+#[test]
+fn a_miner_that_pauses_stops_its_pool_and_loses_nothing() {
+    const LINES: usize = 400;
+    let pool = pool("");
+    let way = Torn::start(&pool);
+    way.to_pool.set(Fault::None);
+    way.torn.set(Fault::None);
+    let mut miner = Miner::connect(way.gate.address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    miner.handshake("farm.rig").unwrap();
+    let held = Shape { bytes_per_second: Some(0), ..Shape::default() };
+    way.torn.set(Fault::Shaped { up: Shape::default(), down: held });
+    let text = "x".repeat(30_000);
+    for number in 0..LINES {
+        let line = format!(r#"{{"id":null,"method":"client.show_message","params":["{number} {text}"]}}"#);
+        assert_eq!(pool.broadcast(&line), 1, "the pool has not given up");
+    }
+    let proxy = &way.proxy;
+    until("the pool is not read any more", || proxy.metric("loka_stratum_backpressure_pauses_total") >= 1.0);
+    assert!(proxy.metric("loka_stratum_queued_bytes") < 512.0 * 1024.0);
+    way.torn.set(Fault::None);
+    for number in 0..LINES {
+        let line = miner.notice("client.show_message").unwrap();
+        assert!(line.contains(&format!(r#"["{number} xxx"#)), "{number}: {}", &line[..100]);
+    }
+    assert_eq!(proxy.metric("loka_stratum_connections_ended_total"), 0.0);
 }

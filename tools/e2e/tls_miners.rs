@@ -116,6 +116,24 @@ fn at_the_same_port_the_first_bytes_decide_however_they_come() {
 }
 
 #[test]
+fn a_handshake_that_is_begun_and_not_ended_is_closed_in_time() {
+    let (pool, authority) = (PoolHandle::start(PoolConfig::default()).unwrap(), Authority::new().unwrap());
+    let mut farm = farm(&pool, &authority.issue(&[NAME]).unwrap(), "same_port = true");
+    farm.server("handshake_timeout = \"1s\"");
+    let proxy = farm.start();
+    for address in [farm.address, farm.tls_address] {
+        // A record of 512 bytes of which a part comes.
+        for bytes in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+            let mut miner = Miner::connect(address).unwrap();
+            miner.send_bytes(bytes).unwrap();
+            miner.read_to_end().unwrap();
+        }
+    }
+    ended(&proxy, r#"loka_stratum_connections_ended_total{reason="handshake_timeout"}"#, 6.0);
+    assert_eq!(pool.report().connections_accepted, 0);
+}
+
+#[test]
 fn a_version_that_is_too_old_and_a_name_that_is_wrong_are_refused_by_whom_they_concern() {
     let (pool, authority) = (PoolHandle::start(PoolConfig::default()).unwrap(), Authority::new().unwrap());
     let farm = farm(&pool, &authority.issue(&[NAME]).unwrap(), "min_version = \"1.3\"");

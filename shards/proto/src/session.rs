@@ -115,8 +115,8 @@ pub struct Session {
     /// The last pool that it had did not take it.
     is_unwanted: bool,
     last_message: Tick,
-    /// When the pool last said anything.
-    pool_heard: Tick,
+    /// Since when a share waits and the pool has said nothing at all; never, where it has.
+    unheard_since: Tick,
     last_loss: Option<PoolLoss>,
     moving: Option<Move>,
     tag: Tag,
@@ -149,7 +149,7 @@ impl Session {
             waiting_since: now,
             is_unwanted: false,
             last_message: now,
-            pool_heard: now,
+            unheard_since: Tick::NEVER,
             last_loss: None,
             moving: None,
             tag: Tag::default(),
@@ -205,6 +205,12 @@ impl Session {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    /// Whether the pool owes it the answer to a subscription.
+    #[must_use]
+    pub fn awaits_subscription(&self) -> bool {
+        self.pending.oldest_subscribe().is_some()
     }
 
     /// How the last pool connection was lost, or the last attempt at one failed.
@@ -263,7 +269,9 @@ impl Session {
         self.miner_lines.touch(now);
         self.pool_lines.touch(now);
         self.last_message = now;
-        self.pool_heard = now;
+        if self.unheard_since != Tick::NEVER {
+            self.unheard_since = now;
+        }
     }
 
     fn end<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {

@@ -167,12 +167,6 @@ impl PoolStats {
             Verdict::Rejected(_) => self.rejected += 1,
         }
     }
-
-    /// Connections lost by a fault of the pool.
-    #[must_use]
-    pub fn faults(&self) -> u64 {
-        PoolLoss::ALL.iter().filter(|loss| loss.is_fault()).map(|loss| self.losses[loss.index()]).sum()
-    }
 }
 
 /// Where a pool asked its miners to go, within what its configuration allows.

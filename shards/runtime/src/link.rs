@@ -275,9 +275,9 @@ pub(crate) struct Link {
     pub(crate) pool_since: Tick,
     /// The pool that failed this miner last.
     pub(crate) avoids: Option<PoolId>,
-    /// When that pool may be asked again, if there is no other.
-    pub(crate) retry_at: Tick,
-    /// How often in a row pools have failed this miner.
+    /// When it did so.
+    pub(crate) failed_at: Tick,
+    /// How often in a row pools have failed this miner, without its having come to work at one that had.
     pub(crate) failures: u8,
     /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
     pub(crate) place: u32,
@@ -305,7 +305,7 @@ impl Link {
             was_at_work: false,
             pool_since: Tick(0),
             avoids: None,
-            retry_at: Tick(0),
+            failed_at: Tick(0),
             failures: 0,
             place: 0,
             pool_turn: 0,
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 608,
+            size_of::<Link>() <= 640,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

@@ -47,8 +47,13 @@ pub mod limits {
     pub const AVOID_US: u64 = 1_000_000;
     /// Microseconds that a connection is kept open for nobody: pools close those that do not subscribe after about a minute.
     pub const WARM_MAX_US: u64 = 20_000_000;
+    /// Reads of one of them in a turn; nothing is to be heard there.
+    pub const WARM_READS_MAX: usize = 16;
     /// Such connections that are begun in one tick.
     pub const WARM_PER_TICK: usize = 16;
+    /// Microseconds after which a pool that closes a connection which worked may have its reasons; one that does so sooner is
+    /// not asked again at once.
+    pub const SETTLED_US: u64 = 5_000_000;
     /// How often that time doubles for a miner that a pool fails again and again.
     pub const BACKOFF_DOUBLINGS_MAX: u8 = 4;
     /// Microseconds after which the connection that tries such a pool has come to nothing, and another may try.
@@ -108,7 +113,7 @@ pub struct PoolPlan {
 pub struct PoolTls {
     /// Whom to trust. Each shard keeps sessions to resume of its own.
     pub config: Arc<ClientConfig>,
-    /// The name that the pool's certificate must have.
+    /// The name that the pool's certificate must have; see [`PoolNow::server_name`].
     pub server_name: ServerName<'static>,
 }
 
@@ -156,6 +161,8 @@ pub struct PoolNow {
     pub state: PoolState,
     /// Changes when connections to the pool are to be made anew, because it sent its miners elsewhere.
     pub place: u32,
+    /// The name that its certificate must have there, where it is not the one planned.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// What a shard does.

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct FailoverConfig {
     /// How long a miner may wait without any pool; 0 to 1 h.
     pub hold_miners: Duration,
-    /// How long a pool may take to answer `mining.subscribe`; 1 s to 10 min.
+    /// How long a pool may take to answer `mining.subscribe`; 1 s to 1 min.
     pub handshake_timeout: Duration,
     /// A pool that sends no job for so long has failed; 10 s to 1 day.
     pub notify_silence: Duration,

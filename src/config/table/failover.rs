@@ -7,6 +7,7 @@ use crate::config::form::{Time, Whole};
 use crate::config::key::Key;
 use crate::config::lists::Addresses;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -20,7 +21,7 @@ pub(in crate::config) static FAILOVER_HOLD_MINERS: Key<Time> = Key::new(
 
 pub(in crate::config) static FAILOVER_HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
     "failover.handshake_timeout",
-    Time { min: SECOND, max: TEN_MINUTES },
+    Time { min: SECOND, max: MINUTE },
     TEN_SECONDS,
     "How long a pool may take to answer mining.subscribe once it is connected. Where miners are held (hold_miners), it is \
      also how long a pool may say nothing at all while shares wait for their answers.",

@@ -225,7 +225,7 @@ async fn tls_before(pool: SocketAddr, directory: &std::path::Path) -> SocketAddr
 fn with_tls(target: Target, ca_file: &std::path::Path) -> Target {
     let config = tls::client_config(Some(ca_file), &[], false).unwrap();
     let server_name = ServerName::try_from("pool.example").unwrap();
-    Target { tls: Some(TlsTarget { config, server_name }), ..target }
+    Target { tls: Some(TlsTarget { config, server_name, is_name_given: true }), ..target }
 }
 
 #[test]

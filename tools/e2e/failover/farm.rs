@@ -91,8 +91,9 @@ pub(crate) fn proxy(folder: &TempDir, first: SocketAddr, second: SocketAddr, set
 pub(crate) struct Farm {
     pub(crate) first: PoolHandle,
     pub(crate) second: PoolHandle,
-    /// The way to the first pool.
+    /// The ways to them.
     pub(crate) way: RelayHandle,
+    pub(crate) way_to_second: RelayHandle,
     pub(crate) proxy: Proxy,
     setup: Setup,
     _folder: TempDir,
@@ -102,10 +103,11 @@ impl Farm {
     pub(crate) fn start(setup: Setup) -> Farm {
         raise_open_files();
         let (first, second) = (pool(1), pool(2));
-        let way = Relay::start(RelayConfig::to(first.addr())).unwrap();
+        let [way, way_to_second] =
+            [&first, &second].map(|pool| Relay::start(RelayConfig::to(pool.addr())).unwrap());
         let folder = TempDir::new().unwrap();
-        let proxy = proxy(&folder, way.addr(), second.addr(), &setup);
-        Farm { first, second, way, proxy, setup, _folder: folder }
+        let proxy = proxy(&folder, way.addr(), way_to_second.addr(), &setup);
+        Farm { first, second, way, way_to_second, proxy, setup, _folder: folder }
     }
 
     /// Lets the miners work at the first pool, lets `happen` happen, and ends when it has.
@@ -124,7 +126,7 @@ impl Farm {
     /// Compares the books, and tells how long the fault was felt.
     #[track_caller]
     pub(crate) fn settle(self, what: &str, miners: &Miners) {
-        let Farm { first, second, way: _, proxy, .. } = self;
+        let Farm { first, second, proxy, .. } = self;
         let told_lost = check_proxy(&proxy, miners);
         let (first, second) = (first.stop(), second.stop());
         check_pool(&first);
@@ -188,6 +190,22 @@ impl Work {
             }
         }
         began.elapsed()
+    }
+
+    /// Lets the miners work for a while: until each swarm has told of itself so many times.
+    pub(crate) fn go_on(&self, times: usize) {
+        let heard = RefCell::new([0; 2]);
+        let before = RefCell::new([None; 2]);
+        self.until("the miners go on", || {
+            let seen = self.seen.borrow();
+            let (mut heard, mut before) = (heard.borrow_mut(), before.borrow_mut());
+            for swarm in 0..2 {
+                let elapsed = seen[swarm].map(|progress| (progress.phase, progress.elapsed));
+                heard[swarm] += usize::from(elapsed != before[swarm]);
+                before[swarm] = elapsed;
+            }
+            heard.iter().all(|heard| *heard > times)
+        });
     }
 
     fn give_up(&self, what: &str) -> ! {
@@ -268,20 +286,21 @@ fn config(swarm: Swarm, target: SocketAddr, load: Load, clock: &JobClock) -> Swa
     }
 }
 
-/// Prints the times from the mark to the first job of another pool. See it with `--nocapture`.
+/// Prints the times from the last mark to the next job of each miner, and what became of the shares. See it with
+/// `--nocapture`.
 pub(crate) fn tell(what: &str, miners: &Miners) {
     let (us, movable, plain) = (miners.movable.job_us, miners.movable.shares, miners.plain.shares);
-    let ms = |us: u64| us as f64 / 1000.0;
+    if us.count > 0 {
+        let [first, half, last] = [us.min, us.p50, us.max].map(|us| us / 1000);
+        note(&format!("{what}: next job after {first} ms (first miner), {half} ms (half), {last} ms (last)"));
+    }
     note(&format!(
-        "{what}: first job of the next pool after {:.0} ms (half of the miners {:.0} ms, last {:.0} ms); movable: \
-         {} sent, {} accepted, {} rejected; others: {} sent, {} lost in {} connections",
-        ms(us.min),
-        ms(us.p50),
-        ms(us.max),
+        "{what}: movable: {} sent, {} accepted, {} rejected; others: {} sent, {} accepted, {} lost in {} connections",
         movable.sent,
         movable.accepted,
         movable.rejected,
         plain.sent,
+        plain.accepted,
         plain.lost,
         miners.plain.disconnected,
     ));

@@ -198,7 +198,8 @@ fn what_is_no_socks5_is_counted_and_closed() {
     for bytes in [&b"\x04\x01\x0d\x05\x7f\x00\x00\x01\x00"[..], b"GET / HTTP/1.1\r\n\r\n", b"\x05"] {
         let mut client = connect(&stub);
         client.write_all(bytes).unwrap();
-        client.shutdown(std::net::Shutdown::Write).unwrap();
+        // It may have been closed already, for its first byte.
+        let _ = client.shutdown(std::net::Shutdown::Write);
         // Bytes that were not read make the end a reset.
         match client.read(&mut [0; 16]) {
             Ok(count) => assert_eq!(count, 0),

@@ -7,6 +7,7 @@ use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BY
 use crate::message::{Configure, Method, Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::Direction;
+use crate::tick::Tick;
 use crate::verdict::Verdict;
 use crate::wire::{Envelope, Id, Json, JsonKind, Parser, write};
 
@@ -38,7 +39,7 @@ impl Session {
             return;
         }
         self.last_message = cx.now;
-        self.pool_heard = cx.now;
+        self.unheard_since = Tick::NEVER;
         if let Some(notify) = cx.jobs.find(line) {
             cx.stats.message(Direction::FromPool, Method::Notify);
             self.handle_notify(cx, line, &notify);
@@ -223,8 +224,14 @@ impl Session {
             }
             None => {}
         }
+        let had_subscribed = self.is_subscribed;
         self.is_subscribed |= result.is_some();
+        let before = cx.out.to_miner.len();
         write_answer(cx, envelope, request);
+        if had_subscribed && self.moving.is_some() {
+            // What waits for the end of the move is older than this.
+            self.early.extend(cx.out.to_miner.drain(before..));
+        }
         if self.moving.is_none() {
             cx.out.to_miner.append(&mut self.early);
             self.early = Vec::new();

@@ -104,11 +104,11 @@ impl Session {
         if policy.hold_us == 0 { Tick::NEVER } else { self.waiting_since + policy.hold_us }
     }
 
-    /// Since when the pool says nothing at all although something waits for its answer, such as a pool that is frozen with its
+    /// Since when the pool says nothing at all although a share waits for its answer, such as a pool that is frozen with its
     /// sockets open. Where miners leave with their pool this is left to `ANSWER_US`.
     fn unanswered_since(&self, policy: &super::Policy) -> Option<Tick> {
         let is_watched = policy.hold_us > 0 && self.pending.submits() > 0;
-        self.pending.oldest().filter(|_| is_watched).map(|oldest| oldest.max(self.pool_heard))
+        is_watched.then_some(self.unheard_since).filter(|since| *since != Tick::NEVER)
     }
 
     fn pool_overdue<P: Stage>(&self, cx: &Cx<'_, P>) -> Option<PoolLoss> {

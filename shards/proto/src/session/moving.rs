@@ -86,13 +86,16 @@ impl Session {
     fn begin_waiting(&mut self, now: Tick, loss: PoolLoss) {
         let is_unwanted = matches!(loss, PoolLoss::Refused | PoolLoss::Unauthorized);
         let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
-        if !(is_unwanted && was_unwanted) {
+        // Else it waits since before: a pool that takes it and gives it no work is none.
+        let had_work = self.client.mining.jobs() > 0;
+        if had_work && !(is_unwanted && was_unwanted) {
             self.waiting_since = now;
         }
     }
 
     /// Whether the miner can be told of another pool: it has nothing of the last one yet, or takes a new extranonce.
-    fn can_move(&self) -> bool {
+    #[must_use]
+    pub fn can_move(&self) -> bool {
         self.greeting.is_whole() && (!self.is_subscribed || self.client.extranonce_asked)
     }
 
@@ -111,9 +114,9 @@ impl Session {
         self.pool_lines = super::Carry::default();
         self.early = Vec::new();
         self.client.mining.lose_pool();
-        if self.is_subscribed {
+        // A tag that stands before no job yet is as good as new: attempts in vain use none up, or an old one came round.
+        if self.is_subscribed && !std::mem::replace(&mut self.needs_clean, true) {
             self.tag = self.tag.next();
-            self.needs_clean = true;
         }
         self.phase = Phase::Dialing;
         self.dial = true;
@@ -158,7 +161,7 @@ impl Session {
         self.greeting_since = cx.now;
         // Nothing was to be said while there was no pool.
         self.last_message = cx.now;
-        self.pool_heard = cx.now;
+        self.unheard_since = Tick::NEVER;
         self.greet_again(cx, parser);
         let held = std::mem::take(&mut self.held);
         for line in held.split_inclusive(|byte| *byte == b'\n') {
@@ -283,6 +286,10 @@ impl Session {
 
     /// Once all is known of what is different at this pool, the miner is told, and then what the pool said meanwhile.
     pub(super) fn end_move<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        if !self.listens_to_pool() {
+            // The pool was lost just now, and what the miner was not told of is for the next.
+            return;
+        }
         let rolls_already = self.client.mining.version_mask() != 0;
         let is_answered = !self.pending.has_asked_again(rolls_already);
         let Some(moving) = self.moving.filter(|_| is_answered) else { return };

@@ -210,6 +210,7 @@ impl Session {
         };
         let difficulty = self.client.mining.difficulty_of(job);
         self.pending.push(envelope.id_owned(), Asked::Submit { difficulty }, cx.now);
+        self.unheard_since = self.unheard_since.min(cx.now);
         cx.stats.counts.shares.forwarded += 1;
         let user = &cx.policy.pool(self.pool).user;
         self.send_up(cx, Method::Submit, |out| user.write_submit(out, envelope.line, submit.user, cut));

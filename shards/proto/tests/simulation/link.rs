@@ -231,8 +231,9 @@ impl Link {
             "lines that were not counted"
         );
         if outcome.is_pool_lost {
+            let had_work = self.model.has_job();
             self.model.lose_pool();
-            self.moves.lost(&self.model, &self.stats, policy, now);
+            self.moves.lost(&self.model, &self.stats, policy, had_work, now);
             ledger.lost(self.number, now);
             // What was held back of the pool's lines is gone with it.
             self.lines_to_miner = to_miner;

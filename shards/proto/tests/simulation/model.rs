@@ -53,6 +53,11 @@ impl Model {
         }
     }
 
+    /// Whether the pool has given work that is still good.
+    pub(crate) fn has_job(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// What a share on this job is worth.
     pub(crate) fn difficulty_of(&self, job: &str) -> f64 {
         let known = self.jobs.iter().rev().find(|(name, _)| name == job);

@@ -62,7 +62,7 @@ impl Moves {
     }
 
     /// The pool is lost and the miner stays: it must be one that can be told of another.
-    pub(crate) fn lost(&mut self, model: &Model, stats: &Stats, policy: &Policy, now: u64) {
+    pub(crate) fn lost(&mut self, model: &Model, stats: &Stats, policy: &Policy, had_work: bool, now: u64) {
         assert!(policy.hold_us > 0, "a miner outlived its pool");
         let can_move = self.extranonce_asked || !model.is_subscribed;
         assert!(can_move, "a miner that cannot be told of another pool outlived its own");
@@ -78,7 +78,7 @@ impl Moves {
             );
         }
         let was_unwanted = std::mem::replace(&mut self.is_unwanted, is_unwanted);
-        if !(is_unwanted && was_unwanted) {
+        if had_work && !(is_unwanted && was_unwanted) {
             self.waits_since = now;
         }
         assert!(now < self.waits_since + policy.hold_us, "a miner that no pool takes is kept for ever");

@@ -10,6 +10,7 @@ use crate::poller::Readiness;
 use crate::socks::{Progress, Socks};
 use crate::tls::Tls;
 use loka_proto::{PoolLoss, Tick};
+use rustls::pki_types::ServerName;
 
 /// Where a connection stands after its socket was ready.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Went {
 /// What a step needs of its shard.
 pub(crate) struct Means<'a> {
     pub(crate) route: Option<&'a PoolPlan>,
+    /// See [`PoolNow::server_name`](crate::PoolNow::server_name).
+    pub(crate) server_name: Option<&'a ServerName<'static>>,
     pub(crate) scratch: &'a mut [u8],
     pub(crate) spares: &'a mut Spares,
     pub(crate) now: Tick,
@@ -56,8 +59,11 @@ pub(crate) fn go_on(side: &mut Side, dial: &mut Dial, told: Readiness, means: &m
 
 fn connected(side: &mut Side, dial: &mut Dial, told: Readiness, means: &mut Means<'_>) -> Went {
     let Some(socket) = &side.socket else { return ON };
+    let has_proxy = means.route.is_some_and(|pool| pool.socks.is_some());
     if let Err(error) = finish(socket, told) {
-        return Went::Failed(loss_of(&error), None);
+        let loss = loss_of(&error);
+        let is_proxys = has_proxy && loss != PoolLoss::NoResources;
+        return Went::Failed(if is_proxys { PoolLoss::ProxyFailed } else { loss }, Some(error.to_string()));
     }
     let Some(socks) = means.route.and_then(|pool| pool.socks.as_ref()) else {
         return begin_tls(side, dial, &[], false, means);
@@ -102,7 +108,7 @@ fn begin_tls(side: &mut Side, dial: &mut Dial, rest: &[u8], is_full: bool, means
     let Some(tls) = means.route.and_then(|pool| pool.tls.as_ref()) else {
         return Went::Up { rest: rest.to_vec(), is_full };
     };
-    match Tls::client(&tls.config, &tls.server_name) {
+    match Tls::client(&tls.config, means.server_name.unwrap_or(&tls.server_name)) {
         Ok(connection) => side.tls = Some(Box::new(connection)),
         Err(error) => return failed(error.to_string()),
     }

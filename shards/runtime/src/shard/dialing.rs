@@ -63,10 +63,11 @@ impl<P: Stage> Shard<P> {
 
     /// The socket of a pool connection on its way has become ready.
     pub(super) fn go_on_dialing(&mut self, key: usize, told: Readiness) {
-        let Shard { links, plan, scratch, spares, now, .. } = self;
+        let Shard { links, plan, pools, scratch, spares, now, .. } = self;
         let link = &mut links[key];
         let Some(dial) = &mut link.dial else { return };
-        let means = &mut Means { route: plan.pools.get(dial.pool.index()), scratch, spares, now: *now };
+        let (route, server_name) = (plan.pools.get(dial.pool.index()), pools.server_name(dial.pool));
+        let means = &mut Means { route, server_name, scratch, spares, now: *now };
         match go_on(&mut link.pool, dial, told, means) {
             Went::On { is_full } => self.read_on(key, Token::Pool(key), told, is_full),
             Went::Up { rest, is_full } => {
@@ -96,6 +97,10 @@ impl<P: Stage> Shard<P> {
                 session.handle_pool_bytes(cx, parser, rest);
             }
         });
+        if !self.links[key].session.awaits_subscription() {
+            // It will not show whether the pool is well: another may try.
+            self.pools.abandoned(pool);
+        }
     }
 
     /// Gives up the attempt of this link, and makes the next if there is another address.
@@ -116,7 +121,16 @@ impl<P: Stage> Shard<P> {
         if loss == PoolLoss::NoResources {
             return self.warn(Trouble::NoDescriptor);
         }
-        self.warn(Trouble::PoolUnreachable);
+        let trouble = if loss == PoolLoss::TlsFailed {
+            Trouble::PoolTls
+        } else if loss == PoolLoss::ProxyFailed {
+            Trouble::PoolProxy
+        } else {
+            Trouble::PoolUnreachable
+        };
+        // Where the other side said what is wrong, that has been told just before, and this is not.
+        let cause = format!("{}: {loss}", self.plan.policy.pool(pool).host);
+        self.warn_of(trouble, &cause);
         self.pools.address_failed(pool, at);
     }
 

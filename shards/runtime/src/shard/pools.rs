@@ -7,6 +7,7 @@
 use crate::plan::limits::{AVOID_US, TRIAL_US};
 use crate::plan::{PoolNow, PoolPlan};
 use loka_proto::{PoolId, PoolState, Tick};
+use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ struct Seat {
     at: usize,
     state: PoolState,
     place: u32,
+    /// See [`PoolNow::server_name`].
+    server_name: Option<ServerName<'static>>,
     priority: u32,
     weight: u64,
     /// It failed; nobody but one connection tries it, and not before this.
@@ -36,7 +39,12 @@ impl Seat {
     fn is_usable(&self, now: Tick) -> bool {
         let is_tried = self.tried_until.is_some_and(|until| now < until);
         let is_well = self.failing_until.is_none_or(|until| now >= until && !is_tried);
-        is_well && self.state != PoolState::Failed && !self.addresses.is_empty()
+        is_well && self.is_trusted()
+    }
+
+    /// Usable, but for what this shard saw a moment ago.
+    fn is_trusted(&self) -> bool {
+        self.state != PoolState::Failed && !self.addresses.is_empty()
     }
 
     /// Lower is better. A pool that has just come back is for those who have no other.
@@ -67,6 +75,7 @@ impl Pools {
             at: 0,
             state: plan.state,
             place: 0,
+            server_name: None,
             priority: plan.priority,
             weight: u64::from(plan.weight.get()),
             failing_until: None,
@@ -99,14 +108,20 @@ impl Pools {
     }
 
     /// Whether a miner of `pool` should have another: one of a better rank that has proved itself, or any where its own has
-    /// failed.
-    pub(super) fn is_outranked(&self, pool: PoolId, now: Tick) -> bool {
+    /// failed. It may have to wait, if that one has just failed a connection.
+    pub(super) fn is_outranked(&self, pool: PoolId) -> bool {
         let Some(own) = self.seats.get(pool.index()) else { return true };
         let better = |seat: &&Seat| {
             let has_proved_itself = seat.rank().0 == 0 || own.state == PoolState::Failed;
-            seat.rank() < own.rank() && has_proved_itself && seat.is_usable(now)
+            seat.rank() < own.rank() && has_proved_itself && seat.is_trusted()
         };
         self.seats.iter().any(|seat| better(&seat))
+    }
+
+    /// Whether `pool` is to be preferred to `own`.
+    pub(super) fn outranks(&self, pool: PoolId, own: PoolId) -> bool {
+        let rank = |pool: PoolId| self.seats.get(pool.index()).map(Seat::rank);
+        rank(pool) < rank(own)
     }
 
     /// Whether there is another usable pool than this.
@@ -117,6 +132,19 @@ impl Pools {
     /// Whether a miner could get this pool.
     pub(super) fn is_usable(&self, pool: PoolId, now: Tick) -> bool {
         self.seats.get(pool.index()).is_some_and(|seat| seat.is_usable(now))
+    }
+
+    /// Whether nothing is known against it, by this shard or by the control plane.
+    pub(super) fn is_well(&self, pool: PoolId) -> bool {
+        let seat = self.seats.get(pool.index());
+        seat.is_some_and(|seat| seat.failing_until.is_none() && seat.state != PoolState::Failed)
+    }
+
+    /// The address that is tried first.
+    pub(super) fn first_address(&self, pool: PoolId) -> Option<(usize, SocketAddr)> {
+        let seat = self.seats.get(pool.index())?;
+        let at = seat.at % seat.addresses.len().max(1);
+        Some((at, *seat.addresses.get(at)?))
     }
 
     /// Takes one connection to `pool` out of what may be made in a second; false when that is used up.
@@ -141,12 +169,15 @@ impl Pools {
         self.seats.get(pool.index()).map_or(0, |seat| seat.place)
     }
 
+    /// See [`PoolNow::server_name`].
+    pub(super) fn server_name(&self, pool: PoolId) -> Option<&ServerName<'static>> {
+        self.seats.get(pool.index())?.server_name.as_ref()
+    }
+
     /// A connection to `pool` is begun: the address to try, the `tried`-th.
     pub(super) fn begin(&mut self, pool: PoolId, now: Tick) -> Option<(usize, SocketAddr)> {
-        let seat = self.seats.get_mut(pool.index())?;
-        seat.tried_until = Some(now + TRIAL_US);
-        let at = seat.at % seat.addresses.len().max(1);
-        Some((at, *seat.addresses.get(at)?))
+        self.seats.get_mut(pool.index())?.tried_until = Some(now + TRIAL_US);
+        self.first_address(pool)
     }
 
     /// How many addresses `pool` has.
@@ -194,8 +225,9 @@ impl Pools {
         }
     }
 
-    /// Takes what the control plane says.
-    pub(super) fn set(&mut self, now: &[PoolNow]) {
+    /// Takes what the control plane says. Whether a pool has come back.
+    pub(super) fn set(&mut self, now: &[PoolNow]) -> bool {
+        let mut is_one_back = false;
         for (seat, now) in self.seats.iter_mut().zip(now) {
             if seat.addresses != now.addresses {
                 seat.at = 0;
@@ -204,10 +236,13 @@ impl Pools {
             if seat.state == PoolState::Failed && now.state != PoolState::Failed {
                 // It was seen to answer; what this shard saw before is older.
                 seat.failing_until = None;
+                is_one_back = true;
             }
             seat.addresses = Arc::clone(&now.addresses);
             (seat.state, seat.place) = (now.state, now.place);
+            seat.server_name.clone_from(&now.server_name);
         }
+        is_one_back
     }
 }
 
@@ -235,10 +270,15 @@ mod tests {
         pools.choose(client, None, NOW).map(PoolId::index)
     }
 
-    fn set(pools: &mut Pools, states: &[PoolState]) {
+    fn set(pools: &mut Pools, states: &[PoolState]) -> bool {
         let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let now = |state: &PoolState| PoolNow { addresses: [address].into(), state: *state, place: 0 };
-        pools.set(&states.iter().map(now).collect::<Vec<_>>());
+        let now = |state: &PoolState| PoolNow {
+            addresses: [address].into(),
+            state: *state,
+            place: 0,
+            server_name: None,
+        };
+        pools.set(&states.iter().map(now).collect::<Vec<_>>())
     }
 
     #[test]
@@ -278,18 +318,17 @@ mod tests {
     fn states_outrank_priorities_and_a_returning_pool_waits_for_those_who_have_no_other() {
         use PoolState::{Degraded, Failed, Healthy, Recovering};
         let mut pools = pools(&[(1, 1), (2, 1)]);
-        let outranked =
-            |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool), NOW)).collect();
-        for (states, choice, moves) in [
-            ([Healthy, Healthy], Some(0), vec![false, true]),
-            ([Degraded, Healthy], Some(0), vec![false, true]),
-            ([Failed, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Healthy], Some(1), vec![true, false]),
-            ([Recovering, Failed], Some(0), vec![false, true]),
-            ([Failed, Recovering], Some(1), vec![true, false]),
-            ([Failed, Failed], None, vec![false, false]),
+        let outranked = |pools: &Pools| (0..2).map(|pool| pools.is_outranked(PoolId::of(pool))).collect();
+        for (states, is_one_back, choice, moves) in [
+            ([Healthy, Healthy], false, Some(0), vec![false, true]),
+            ([Degraded, Healthy], false, Some(0), vec![false, true]),
+            ([Failed, Healthy], false, Some(1), vec![true, false]),
+            ([Recovering, Healthy], true, Some(1), vec![true, false]),
+            ([Recovering, Failed], false, Some(0), vec![false, true]),
+            ([Failed, Recovering], true, Some(1), vec![true, false]),
+            ([Failed, Failed], false, None, vec![false, false]),
         ] {
-            set(&mut pools, &states);
+            assert_eq!(set(&mut pools, &states), is_one_back, "{states:?}");
             let found: Vec<bool> = outranked(&pools);
             assert_eq!((chosen(&pools, 7), found), (choice, moves), "{states:?}");
         }

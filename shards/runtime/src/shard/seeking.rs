@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::link::Link;
-use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SWITCH_PATIENCE_US};
+use crate::plan::limits::{AVOID_US, BACKOFF_DOUBLINGS_MAX, SETTLED_US, SWITCH_PATIENCE_US};
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, PoolId, PoolLoss, Tick};
 use slab::Slab;
@@ -17,11 +17,16 @@ impl<P: Stage> Shard<P> {
         let session = &link.session;
         let lost = session.last_loss();
         link.avoids = None;
-        if lost.is_some_and(|loss| blames(loss, link.was_at_work || link.is_from_warm)) {
+        let has_lived = link.was_at_work && self.now >= link.pool_since + SETTLED_US;
+        if has_lived {
+            link.failures = 0;
+        }
+        let is_excused = has_lived || link.is_from_warm && !link.was_at_work;
+        if lost.is_some_and(|loss| blames(loss, is_excused)) {
             // It is not asked again while there is another, and then not at once: it may be the miner that it dislikes.
             link.avoids = Some(session.pool());
             link.failures = link.failures.saturating_add(1);
-            link.retry_at = self.now + (AVOID_US << (link.failures - 1).min(BACKOFF_DOUBLINGS_MAX));
+            link.failed_at = self.now;
         }
         if lost == Some(PoolLoss::Silent) {
             // Others need not find that out by themselves.
@@ -65,10 +70,11 @@ impl<P: Stage> Shard<P> {
         self.pools.choose(link.session.client().id.0, link.avoids, self.now)
     }
 
-    /// Whether this is the pool that has failed the link, and not long enough ago.
+    /// Whether the link has to wait before it asks this pool.
     fn is_early(&self, key: usize, pool: PoolId) -> bool {
         let link = &self.links[key];
-        link.avoids == Some(pool) && self.now < link.retry_at
+        let pause_us = pause_us(link.failures, self.plan.pools.len(), link.avoids == Some(pool));
+        self.now < link.failed_at + pause_us
     }
 
     pub(super) fn wait(&mut self, key: usize) {
@@ -117,10 +123,16 @@ impl<P: Stage> Shard<P> {
                         shard.settle(key);
                     });
                 }
-                // Those behind it may get another pool.
-                Some(_) => self.wait(key),
-                None => {
-                    // No pool at all: nobody behind it will fare better.
+                // Those behind it may get another pool, if there is one.
+                Some(_) if self.plan.pools.len() > 1 => self.wait(key),
+                None if self.plan.policy.hold_us == 0 => {
+                    self.guarded(key, |shard| {
+                        shard.no_pool(key);
+                        shard.settle(key);
+                    });
+                }
+                Some(_) | None => {
+                    // Nobody behind it will fare better.
                     self.links[key].waits = true;
                     return self.waiting.push_front((key, client));
                 }
@@ -139,9 +151,9 @@ impl<P: Stage> Shard<P> {
         }
         let link = &mut self.links[key];
         if !link.was_at_work && link.session.has_pool() {
+            let pool = link.session.pool();
             link.was_at_work = true;
-            link.failures = 0;
-            self.pools.proved(link.session.pool());
+            self.pools.proved(pool);
         }
     }
 
@@ -180,18 +192,28 @@ impl<P: Stage> Shard<P> {
             None => return Place::Right,
         };
         let has_moved = self.pools.place(own) != link.place;
-        if !has_moved && !self.pools.is_outranked(own, self.now) {
+        if !has_moved && !self.pools.is_outranked(own) {
             return Place::Right;
         }
         if !is_up {
             return Place::OnItsWay;
         }
-        let Some(to) = self.pools.choose(session.client().id.0, None, self.now) else {
+        let to = self.pools.choose(session.client().id.0, None, self.now);
+        let is_better =
+            |to: &PoolId| self.pools.outranks(*to, own) || has_moved && !self.pools.outranks(own, *to);
+        let Some(to) = to.filter(is_better) else {
+            // The better one has failed a connection just now, and may be tried again in a moment.
             return Place::Wrong { to: None };
         };
-        if link.avoids == Some(to) && to != own && link.retry_at >= since + AVOID_US {
-            // That pool has refused it since: it is well where it is.
-            return Place::Right;
+        if link.avoids == Some(to) && to != own && link.failed_at >= since {
+            // That pool has failed it since. It may have been in a hurry, or not want this miner, which is well where it is.
+            if link.failures > BACKOFF_DOUBLINGS_MAX || !session.can_move() {
+                return Place::Right;
+            }
+            // As if there were no other pool: it has one where it is well.
+            if self.now < link.failed_at + pause_us(link.failures, 1, true) {
+                return Place::Wrong { to: None };
+            }
         }
         let is_patient = self.now < since + SWITCH_PATIENCE_US;
         // One that this shard moved by itself, a moment ago, may find the pool that it left no better yet.
@@ -232,9 +254,34 @@ fn is_waiting(links: &Slab<Box<Link>>, key: usize, client: ClientId) -> bool {
     link.is_some_and(|link| link.session.client().id == client && link.session.waits_for_pool())
 }
 
+/// How long a link waits before it asks a pool, which may be the one that has just failed it. As long as there are pools that
+/// it has not asked in this row of failures it does not wait for them; then all have to wait, for longer with each round.
+fn pause_us(failures: u8, pools: usize, is_same: bool) -> u64 {
+    let rounds = usize::from(failures) / pools.max(1);
+    match (failures, rounds) {
+        (0, _) => 0,
+        (_, 0) if !is_same => 0,
+        (_, rounds) => AVOID_US << (rounds.max(1) - 1).min(usize::from(BACKOFF_DOUBLINGS_MAX)),
+    }
+}
+
 /// Whether a loss says that the pool is not to be asked again at once. One that closed a connection that worked may just
 /// have closed this one.
-fn blames(loss: PoolLoss, was_at_work: bool) -> bool {
-    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset);
-    loss.is_fault() && !(is_ordinary && was_at_work)
+fn blames(loss: PoolLoss, is_excused: bool) -> bool {
+    let is_ordinary = matches!(loss, PoolLoss::Closed | PoolLoss::Reset | PoolLoss::Reconnect);
+    if is_ordinary { !is_excused } else { loss.is_fault() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_pools_are_asked_at_once_and_all_of_them_again_after_a_pause() {
+        let pauses =
+            |pools, is_same| (0..=12).map(move |failures| pause_us(failures, pools, is_same) / AVOID_US);
+        assert_eq!(pauses(1, true).collect::<Vec<_>>(), [0, 1, 2, 4, 8, 16, 16, 16, 16, 16, 16, 16, 16]);
+        assert_eq!(pauses(2, false).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]);
+        assert_eq!(pauses(2, true).collect::<Vec<_>>(), [0, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]);
+    }
 }

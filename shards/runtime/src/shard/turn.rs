@@ -202,7 +202,10 @@ impl<P: Stage> Shard<P> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Pools(pools) => {
-                self.pools.set(&pools);
+                if self.pools.set(&pools) {
+                    // What a link saw before is older: nobody waits any more because of it.
+                    self.links.iter_mut().for_each(|(_, link)| link.failures = 0);
+                }
                 self.switching_since = Some(self.now);
             }
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),

@@ -8,11 +8,12 @@ use super::Shard;
 use crate::dial::route::{Means, Went, go_on};
 use crate::dial::{self, Before, Dial, Step};
 use crate::link::{Read, Side};
-use crate::plan::limits::{READ_BYTES, WARM_MAX_US, WARM_PER_TICK};
+use crate::plan::limits::{READ_BYTES, WARM_MAX_US, WARM_PER_TICK, WARM_READS_MAX};
 use crate::poller::{Interest, Readiness};
 use crate::token::Token;
 use loka_proto::middleware::Stage;
-use loka_proto::{PoolId, Tick};
+use loka_proto::{PoolId, PoolLoss, Tick};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One such connection.
 #[derive(Debug)]
@@ -33,10 +34,17 @@ impl<P: Stage> Shard<P> {
         if self.plan.warm_links == 0 || self.drain_until.is_some() {
             return;
         }
-        let wanted = self.pools.choose(self.next_client, None, self.now);
-        let stale: Vec<usize> =
-            self.warm.iter().filter(|(_, warm)| self.is_stale(warm)).map(|(slot, _)| slot).collect();
-        stale.into_iter().for_each(|slot| self.cool(slot));
+        let late = self.warm.iter().filter(|(_, warm)| self.is_late(warm)).map(|(slot, _)| slot);
+        for slot in late.collect::<Vec<_>>() {
+            self.warm_failed(slot, PoolLoss::ConnectTimeout);
+        }
+        let stale = self.warm.iter().filter(|(_, warm)| self.is_stale(warm)).map(|(slot, _)| slot);
+        for slot in stale.collect::<Vec<_>>() {
+            self.cool(slot);
+        }
+        // A pool that is being tried is left to the one that tries it.
+        let wanted =
+            self.pools.choose(self.next_client, None, self.now).filter(|pool| self.pools.is_well(*pool));
         let Some(pool) = wanted else { return };
         let missing = self.plan.warm_links.saturating_sub(self.warm.len()).min(WARM_PER_TICK);
         for _ in 0..missing {
@@ -46,21 +54,27 @@ impl<P: Stage> Shard<P> {
         }
     }
 
+    fn is_late(&self, warm: &Warm) -> bool {
+        warm.dial.as_ref().is_some_and(|dial| self.now >= dial.due)
+    }
+
     fn is_stale(&self, warm: &Warm) -> bool {
         self.now >= warm.since + WARM_MAX_US
-            || warm.dial.as_ref().is_some_and(|dial| self.now >= dial.due)
             || self.pools.place(warm.pool) != warm.place
-            || !self.pools.is_usable(warm.pool, self.now)
-            || self.pools.is_outranked(warm.pool, self.now)
+            || !self.pools.is_well(warm.pool)
+            || self.pools.is_outranked(warm.pool)
     }
 
     /// False when nothing more should be tried now.
     fn open_warm(&mut self, pool: PoolId) -> bool {
-        let Some((at, address)) = self.pools.begin(pool, self.now) else { return false };
+        let Some((at, address)) = self.pools.first_address(pool) else { return false };
         self.report.shell.dials += 1;
-        let Ok(socket) = dial::start(address) else {
-            self.report.shell.dial_failures += 1;
-            return false;
+        let socket = match dial::start(address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.address_failed(pool, at, dial::loss_of(&error));
+                return false;
+            }
         };
         let entry = self.warm.vacant_entry();
         if self.poller.add(&socket, Token::Warm(entry.key()).pack(), Interest::BOTH).is_err() {
@@ -75,42 +89,50 @@ impl<P: Stage> Shard<P> {
         true
     }
 
+    /// One came to nothing: the next begins with the next address. That the pool is away is for miners to find out, who try
+    /// all of its addresses.
+    fn warm_failed(&mut self, slot: usize, loss: PoolLoss) {
+        let dial = self.warm.get(slot).and_then(|warm| warm.dial.as_ref());
+        let Some((pool, at)) = dial.map(|dial| (dial.pool, dial.at)) else { return };
+        self.cool(slot);
+        self.address_failed(pool, at, loss);
+    }
+
     pub(super) fn warm_ready(&mut self, slot: usize, told: Readiness) {
         // Told of the socket that stood here before: the new one was not watched yet.
         let is_known = self.warm.get(slot).is_some_and(|warm| warm.turn != self.turns);
-        // It is told of once, so it is looked at until there is nothing more.
-        while is_known && self.warm.contains(slot) {
-            let is_done = match &self.warm[slot].dial {
-                Some(_) => self.go_on_warming(slot, told),
-                None => self.listen_warm(slot),
-            };
-            if is_done {
+        // It is told of once, so it is looked at until there is nothing more; a pool that never ends is given up.
+        for _ in 0..WARM_READS_MAX {
+            if !is_known || !self.warm.contains(slot) {
                 return;
             }
+            let looked = catch_unwind(AssertUnwindSafe(|| match &self.warm[slot].dial {
+                Some(_) => self.go_on_warming(slot, told),
+                None => self.listen_warm(slot),
+            }));
+            match looked {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(_) => break,
+            }
         }
+        self.cool(slot);
     }
 
     /// True when the socket has nothing more.
     fn go_on_warming(&mut self, slot: usize, told: Readiness) -> bool {
-        let Shard { warm, plan, scratch, spares, now, .. } = self;
+        let Shard { warm, plan, pools, scratch, spares, now, .. } = self;
         let Some(Warm { pool, side, dial: Some(dial), .. }) = warm.get_mut(slot) else { return true };
-        let (pool, at) = (*pool, dial.at);
-        let means = &mut Means { route: plan.pools.get(pool.index()), scratch, spares, now: *now };
+        let pool = *pool;
+        let (route, server_name) = (plan.pools.get(pool.index()), pools.server_name(pool));
+        let means = &mut Means { route, server_name, scratch, spares, now: *now };
         match go_on(side, dial, told, means) {
             Went::On { is_full } => return !is_full,
             Went::Up { rest, .. } if rest.is_empty() => {
                 self.warm[slot].dial = None;
-                self.pools.abandoned(pool);
             }
             Went::Up { .. } => self.cool(slot),
-            Went::Failed(loss, _) => {
-                self.cool(slot);
-                self.address_failed(pool, at, loss);
-                self.report.stats.pool(pool).losses[loss.index()] += 1;
-                if loss.is_fault() {
-                    self.pools.failed(pool, self.now);
-                }
-            }
+            Went::Failed(loss, _) => self.warm_failed(slot, loss),
         }
         false
     }
@@ -131,7 +153,6 @@ impl<P: Stage> Shard<P> {
     /// Gives one up. Nothing was said on it, so nothing is lost.
     fn cool(&mut self, slot: usize) {
         if let Some(mut warm) = self.warm.try_remove(slot) {
-            self.pools.abandoned(warm.pool);
             warm.side.close_by_reset();
             warm.side.close(&mut self.spares);
         }
