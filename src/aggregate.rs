@@ -13,9 +13,10 @@ pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 
+use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
-use loka_runtime::{ControlEnd, Report};
+use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
 use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
@@ -34,6 +35,20 @@ const RATES_OVER_MIN: Duration = Duration::from_secs(5);
 /// Wake-ups that may wait: one is enough, what is wanted stands in the flag.
 const WAKES_MAX: usize = 1;
 
+/// Addresses that are kept out.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks {
+    /// How often an address was blocked, since the start.
+    pub total: u64,
+    /// Those blocked now, the newest first, at most [`BLOCKS_SHOWN`].
+    pub newest: Arc<[Block]>,
+}
+
+/// Blocked addresses that are shown.
+pub const BLOCKS_SHOWN: usize = 1_000;
+/// Addresses that one command tells shards of.
+const RULES_PER_COMMAND: usize = 4_096;
+
 /// What is known at the start and does not change.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -45,6 +60,8 @@ pub struct Facts {
     pub cpus: Vec<usize>,
     /// What is known of each pool.
     pub pools: PoolViews,
+    /// The addresses that are kept out.
+    pub blocks: watch::Receiver<Blocks>,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
 }
@@ -63,14 +80,34 @@ impl Aggregator {
     /// The thread cannot be started.
     pub fn start(
         ends: Vec<Arc<ControlEnd>>,
-        facts: Facts,
+        mut facts: Facts,
+        limits: GuardLimits,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
+        let mut book = GuardBook::new(limits, Instant::now());
+        let (blocks, seen) = watch::channel(Blocks::default());
+        facts.blocks = seen;
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
+            let now = Instant::now();
             for end in &ends {
-                end.collect(&mut *merge);
+                end.collect(|report| {
+                    book.add(report.shard, &report.visitors, now);
+                    merge(report);
+                });
             }
+            let rules = book.take_rules(now);
+            for chunk in rules.chunks(RULES_PER_COMMAND) {
+                let rules: Arc<[VisitorRule]> = chunk.into();
+                for end in &ends {
+                    // A shard that takes none goes by what it saw itself, and is told when the address is news again.
+                    let _ = end.command(Command::Visitors(Arc::clone(&rules)));
+                }
+            }
+            blocks.send_replace(Blocks {
+                total: book.blocks(),
+                newest: book.blocked(BLOCKS_SHOWN, now).into(),
+            });
         };
         start(Box::new(collect), shards, facts, interval.max(RATES_OVER_MIN))
     }

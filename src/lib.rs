@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod cli;
 pub mod config;
 pub mod export;
+pub mod guard;
 pub mod logging;
 pub mod pools;
 pub mod supervisor;

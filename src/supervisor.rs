@@ -11,7 +11,7 @@ pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle};
-use crate::aggregate::{Aggregator, AggregatorHandle, Facts, Snapshot, SnapshotReader};
+use crate::aggregate::{Aggregator, AggregatorHandle, Blocks, Facts, Snapshot, SnapshotReader};
 use crate::config::Config;
 use crate::logging::DroppedLines;
 use crate::pools::tls::TlsSetupError;
@@ -189,8 +189,20 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let (version, started) = (env!("CARGO_PKG_VERSION"), SystemTime::now());
-        let facts = Facts { version, started, cpus, pools: lookout.views(), dropped_lines };
-        let aggregator = Aggregator::start(ends.0.clone(), facts, config.metrics.collection_interval)?;
+        let facts = Facts {
+            version,
+            started,
+            cpus,
+            pools: lookout.views(),
+            blocks: tokio::sync::watch::channel(Blocks::default()).1,
+            dropped_lines,
+        };
+        let aggregator = Aggregator::start(
+            ends.0.clone(),
+            facts,
+            plan::guard_limits(config),
+            config.metrics.collection_interval,
+        )?;
         let admin = match config.metrics.listen() {
             Some(address) => Some(admin::start(address, aggregator.snapshots())?),
             None => None,

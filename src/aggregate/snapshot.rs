@@ -1,6 +1,6 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
-use super::{Facts, ProcessFigures, Totals};
+use super::{Blocks, Facts, ProcessFigures, Totals};
 use crate::pools::PoolView;
 use loka_proto::{Direction, End, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub process: ProcessFigures,
     /// Each pool, in the order of the configuration.
     pub pools: Arc<[PoolView]>,
+    /// Addresses that are kept out.
+    pub blocks: Blocks,
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
@@ -174,6 +176,7 @@ impl Snapshot {
             rates: rates.clone(),
             process,
             pools: Arc::clone(&facts.pools.borrow()),
+            blocks: facts.blocks.borrow().clone(),
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),

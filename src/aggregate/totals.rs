@@ -93,6 +93,7 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         links_of_pool,
         waiting,
         warm,
+        visitors,
         queued_bytes,
     } = *new;
     Shell {
@@ -109,6 +110,7 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         links_of_pool,
         waiting,
         warm,
+        visitors,
         queued_bytes,
     }
 }

@@ -181,6 +181,10 @@ impl View<'_> {
         SecurityConfig {
             enable_rate_limiting: self.get(&table::SECURITY_ENABLE_RATE_LIMITING),
             max_requests_per_minute: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN),
+            allow: self.get(&table::SECURITY_ALLOW),
+            deny: self.get(&table::SECURITY_DENY),
+            max_connections_per_ip: NonZeroU32::new(self.get(&table::SECURITY_MAX_CONNECTIONS_PER_IP)),
+            max_connects_per_minute: NonZeroU32::new(self.get(&table::SECURITY_MAX_CONNECTS_PER_MINUTE)),
             enable_ddos_protection: self.get(&table::SECURITY_ENABLE_DDOS_PROTECTION),
             blocked_ip_ttl: self.get(&table::SECURITY_BLOCKED_IP_TTL),
         }

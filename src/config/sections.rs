@@ -108,9 +108,17 @@ pub struct SecurityConfig {
     pub enable_rate_limiting: bool,
     /// Requests per minute and connection.
     pub max_requests_per_minute: NonZeroU32,
-    /// Takes effect in a later version.
+    /// Only addresses in these networks may connect; empty: all.
+    pub allow: Vec<IpNet>,
+    /// Addresses in these networks may not.
+    pub deny: Vec<IpNet>,
+    /// Connections that one address may have; `None`: no limit.
+    pub max_connections_per_ip: Option<NonZeroU32>,
+    /// Connections that one address may make in a minute on one shard; `None`: no limit.
+    pub max_connects_per_minute: Option<NonZeroU32>,
+    /// Whether addresses are kept out for what they do.
     pub enable_ddos_protection: bool,
-    /// Takes effect in a later version.
+    /// For how long, the first time.
     pub blocked_ip_ttl: Duration,
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
+use super::lists::Networks;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
@@ -93,17 +94,46 @@ pub(super) static SECURITY_ENABLE_DDOS_PROTECTION: Key<Switch> = Key::new(
     "security.enable_ddos_protection",
     Switch,
     true,
-    "Recognise attacks by their traffic pattern and block the addresses they come from.",
-)
-.later();
+    "Keep addresses out for a while that attack: by what is no Stratum, lines and handshakes that never end, floods, or \
+     connections that say nothing, again and again. A miner that finds no pool has done nothing, and an address with \
+     miners at work is forgiven more.",
+);
+
+pub(super) static SECURITY_ALLOW: Key<Networks> = Key::new(
+    "security.allow",
+    Networks { count_max: 256 },
+    (),
+    "Only addresses in these networks may connect. Empty means all.",
+);
+
+pub(super) static SECURITY_DENY: Key<Networks> = Key::new(
+    "security.deny",
+    Networks { count_max: 256 },
+    (),
+    "Addresses in these networks may not connect, whatever `allow` says.",
+);
+
+pub(super) static SECURITY_MAX_CONNECTIONS_PER_IP: Key<Whole> = Key::new(
+    "security.max_connections_per_ip",
+    Whole { min: 0, max: 1_000_000 },
+    0,
+    "Connections that one address may have at one time, over all shards (a /64 of IPv6 is one address). 0 means no limit: a \
+     farm may stand behind one address.",
+);
+
+pub(super) static SECURITY_MAX_CONNECTS_PER_MINUTE: Key<Whole> = Key::new(
+    "security.max_connects_per_minute",
+    Whole { min: 0, max: 10_000_000 },
+    0,
+    "Connections that one address may make in a minute, on each shard. 0 means no limit.",
+);
 
 pub(super) static SECURITY_BLOCKED_IP_TTL: Key<Time> = Key::new(
     "security.blocked_ip_ttl",
     Time { min: SECOND, max: days(365) },
     HOUR,
-    "How long an address stays blocked.",
-)
-.later();
+    "How long an address is kept out that attacks. Each further time within a day it is twice as long, at most a week.",
+);
 
 pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
     "metrics.enable_prometheus",
@@ -275,6 +305,10 @@ static ENTRIES: &[&dyn Entry] = &[
     &LIMITER_SUBMISSIONS,
     &SECURITY_ENABLE_RATE_LIMITING,
     &SECURITY_MAX_REQUESTS_PER_MINUTE,
+    &SECURITY_ALLOW,
+    &SECURITY_DENY,
+    &SECURITY_MAX_CONNECTIONS_PER_IP,
+    &SECURITY_MAX_CONNECTS_PER_MINUTE,
     &SECURITY_ENABLE_DDOS_PROTECTION,
     &SECURITY_BLOCKED_IP_TTL,
     &METRICS_ENABLE_PROMETHEUS,

@@ -32,6 +32,25 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_accept_errors_total", &[], "Failed attempts to accept a miner.", |now, out| {
         out.count(now.shell(|shell| shell.accept_errors));
     }),
+    counter(
+        "loka_stratum_security_violations_total",
+        &["kind"],
+        "Connections that ended for what they did, by kind.",
+        |now, out| {
+            let ends = &now.stats.counts.ends;
+            let offences = End::ALL.iter().filter(|end| end.offence(true).is_some());
+            offences.for_each(|end| out.value(&[end.label()], ends[end.index()] as f64));
+        },
+    ),
+    counter("loka_stratum_addresses_blocked_total", &[], "Times an address was kept out.", |now, out| {
+        out.count(now.blocks.total);
+    }),
+    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now, 1000 at most.", |now, out| {
+        out.count(now.blocks.newest.len() as u64);
+    }),
+    gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
+        out.count(now.shell(|shell| shell.visitors));
+    }),
     // Connections to the pool.
     seconds("loka_stratum_pool_connect_seconds", "Time to open a connection to the pool.", |now, out| {
         out.microseconds(&now.stats.connect_us);

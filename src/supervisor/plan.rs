@@ -1,6 +1,7 @@
 //! From the configuration to what a shard is told: intent flows this way only.
 
 use crate::config::{Config, Host, PoolConfig, ServerConfig};
+use crate::guard::GuardLimits;
 use crate::logging::TraceLog;
 use crate::pools::{Socks5, Target};
 use loka_proto::middleware::RateLimit;
@@ -8,7 +9,7 @@ use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, PoolPolicy, Us
 use loka_runtime::limits::CONNECTIONS_PER_SHARD_MAX;
 use loka_runtime::preflight::Preflight;
 use loka_runtime::{
-    PoolNow, PoolPlan, PoolTls, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks, address_of,
+    Guard, PoolNow, PoolPlan, PoolTls, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks, address_of,
 };
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -58,6 +59,7 @@ pub(super) fn shard_plan(
         connects_per_second: config.failover.connects_per_second.map(|all| part_of(all, shards)),
         stable_us: us(config.failover.stable_for),
         warm_links: config.performance.connection_pool_size.div_ceil(shards),
+        guard: guard(config),
         speaks: speaks(&config.server),
         miner_tls,
         proxies: config.server.proxy_protocol_from.clone(),
@@ -67,6 +69,30 @@ pub(super) fn shard_plan(
         spare_buffers: config.performance.buffer_pool_size,
         interns_jobs: config.performance.enable_string_interning,
         linger: config.performance.enable_lingering,
+    }
+}
+
+/// The score at which an address is kept out, for each of its miners at work; see `End::offence`.
+const SCORE_MAX: u32 = 100;
+
+fn guard(config: &Config) -> Guard {
+    let security = &config.security;
+    Guard {
+        allow: security.allow.clone(),
+        deny: security.deny.clone(),
+        connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
+        connects_per_minute: security.max_connects_per_minute.map(NonZeroU32::get),
+        score_max: security.enable_ddos_protection.then_some(SCORE_MAX),
+        block_us: us(security.blocked_ip_ttl),
+    }
+}
+
+/// What addresses are held to over all shards.
+pub(super) fn guard_limits(config: &Config) -> GuardLimits {
+    let security = &config.security;
+    GuardLimits {
+        connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
+        term: security.blocked_ip_ttl,
     }
 }
 

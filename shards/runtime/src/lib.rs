@@ -20,6 +20,7 @@ mod steering;
 mod timers;
 mod tls;
 mod token;
+mod visitors;
 
 pub use clock::Clock;
 pub use listener::{ListenError, address_of, bind_all};
@@ -28,3 +29,4 @@ pub use plan::{PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Spe
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
 pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;
+pub use visitors::{Guard, VisitorNews, VisitorRule};

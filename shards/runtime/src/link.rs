@@ -7,9 +7,10 @@ use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
 use crate::poller::{Interest, Readiness};
 use crate::tls::{Tls, TlsError};
 use crate::token::Token;
-use loka_proto::{Policy, PoolId, Session, Tick};
+use loka_proto::{End, Policy, PoolId, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -258,6 +259,12 @@ pub(crate) struct Link {
     pub(crate) is_kept_alive: bool,
     /// What the miner's connection begins with is not known yet.
     pub(crate) front: Option<Box<Front>>,
+    /// Where the miner is, as it or a trusted proxy in front of it showed; counted among its connections.
+    pub(crate) address: Option<IpAddr>,
+    /// The miner has had all that it needs at some time.
+    pub(crate) has_worked: bool,
+    /// Why the session ended, once it has.
+    pub(crate) end: Option<End>,
     /// It stands in the queue of those that wait for a pool.
     pub(crate) waits: bool,
     /// This pool connection was open before the miner came: that it is closed at once says nothing of the pool.
@@ -290,6 +297,9 @@ impl Link {
             paused: false,
             is_kept_alive: false,
             front: None,
+            address: None,
+            has_worked: false,
+            end: None,
             waits: false,
             is_from_warm: false,
             was_at_work: false,
@@ -415,7 +425,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 608,
+            size_of::<Link>() <= 640,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

@@ -6,6 +6,7 @@
 
 use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
+use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
 use loka_proto::Stats;
 use loka_proto::limits::POOLS_MAX;
@@ -44,6 +45,8 @@ pub struct Shell {
     pub waiting: u64,
     /// Connections to pools that nobody needs yet, open or on their way.
     pub warm: u64,
+    /// Addresses of miners that the shard knows something of.
+    pub visitors: u64,
     /// Bytes waiting in queues and sessions now.
     pub queued_bytes: u64,
 }
@@ -57,6 +60,8 @@ pub struct Report {
     pub stats: Stats,
     /// What its shell counted.
     pub shell: Shell,
+    /// Addresses of miners of which something has changed.
+    pub visitors: Vec<VisitorNews>,
 }
 
 impl Report {
@@ -64,6 +69,7 @@ impl Report {
     pub fn clear(&mut self) {
         self.stats.clear();
         self.shell = Shell::default();
+        self.visitors.clear();
     }
 }
 
@@ -72,6 +78,8 @@ impl Report {
 pub enum Command {
     /// Where the pools are and how far they can be trusted has changed: one element for each pool of the plan.
     Pools(Arc<[PoolNow]>),
+    /// What is known of addresses over all shards.
+    Visitors(Arc<[VisitorRule]>),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.

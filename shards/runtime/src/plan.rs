@@ -2,6 +2,7 @@
 
 use crate::poller::Wait;
 use crate::socks::{SocksLogin, SocksTarget};
+use crate::visitors::Guard;
 use ipnet::IpNet;
 use loka_proto::{Policy, PoolState};
 use rustls::pki_types::ServerName;
@@ -61,6 +62,10 @@ pub mod limits {
     pub const HURRIED_CONNECT_US: u64 = 3_000_000;
     /// Microseconds that a miner with shares in flight is left where it is although another pool is to be preferred.
     pub const SWITCH_PATIENCE_US: u64 = 5_000_000;
+    /// Addresses that a shard knows something of.
+    pub const VISITORS_MAX: usize = 65_536;
+    /// Addresses that one report tells of; the others are told by the next.
+    pub const VISITORS_PER_REPORT: usize = 2_048;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 
@@ -173,6 +178,8 @@ pub struct ShardPlan {
     pub stable_us: u64,
     /// Connections that are opened ahead of need to the pool that is chosen first.
     pub warm_links: usize,
+    /// What the addresses of miners are held to.
+    pub guard: Guard,
     /// What miners speak on each listener; plain Stratum on those that are not named.
     pub speaks: Vec<Speaks>,
     /// The proxy's own certificate for miners that speak TLS; without one they are not understood.

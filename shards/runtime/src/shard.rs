@@ -23,6 +23,7 @@ use crate::plan::{ShardPlan, ShardSpec};
 use crate::poller::{self, Interest, Poller, Wait};
 use crate::timers::Wheel;
 use crate::token::Token;
+use crate::visitors::Visitors;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, JobBodies, Out, Parser, Tick};
@@ -202,6 +203,7 @@ struct Shard<P> {
     pools: Pools,
     /// Connections to pools that nobody needs yet.
     warm: Slab<Warm>,
+    visitors: Visitors,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -227,6 +229,7 @@ impl<P: Stage> Shard<P> {
         let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
+        let visitors = Visitors::new(plan.guard.clone());
         let pools = Pools::new(&plan.pools, plan.connects_per_second, now);
         let poller = Poller::new(EVENTS_PER_TURN).map_err(io_error("epoll"))?;
         let tick = start_ticking().map_err(io_error("timer"))?;
@@ -262,6 +265,7 @@ impl<P: Stage> Shard<P> {
             last_report: now,
             next_client: 0,
             pools,
+            visitors,
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

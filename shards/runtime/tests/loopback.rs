@@ -105,6 +105,7 @@ fn a_shard_that_cannot_go_on_says_so() {
         pools: Vec::new(),
         connects_per_second: None,
         warm_links: 0,
+        guard: loka_runtime::Guard::default(),
         stable_us: 0,
         speaks: Vec::new(),
         miner_tls: None,

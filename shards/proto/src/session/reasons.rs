@@ -290,6 +290,14 @@ labels! {
         SlowReader => "slow_reader",
         /// A bug: the handler of this link panicked.
         Panicked => "panicked",
+        /// The lists of the configuration keep this address out.
+        Denied => "denied",
+        /// The address is kept out for a while for what it did.
+        Blocked => "blocked",
+        /// The address has as many connections as it may.
+        AddressLimit => "address_limit",
+        /// The address connects too often.
+        ConnectRate => "connect_rate",
         /// The proxy holds as many connections as it may, or has no descriptor left.
         OverCapacity => "over_capacity",
         /// The proxy had no resources left for this connection or its pool connection.
@@ -298,6 +306,55 @@ labels! {
 }
 
 impl End {
+    /// How bad it is, where it speaks of somebody who attacks: a hundred in a short time is enough to be kept out. `is_miner`: it
+    /// had asked to subscribe or to be authorized, as miners do that find no pool and leave.
+    #[must_use]
+    pub fn offence(self, is_miner: bool) -> Option<f32> {
+        match self {
+            // Scanners, and others that know no Stratum.
+            End::NotStratum | End::TlsFailed | End::BadProxyHeader => Some(10.0),
+            // Attempts to use memory or time up.
+            End::LineTooLong | End::HeldTooMuch | End::OutputFlood | End::Flood | End::TooManyErrors => {
+                Some(20.0)
+            }
+            End::HandshakeTimeout | End::HalfLine if !is_miner => Some(5.0),
+            End::SlowReader => Some(5.0),
+            // Connect and leave.
+            End::MinerLeft | End::MinerReset if !is_miner => Some(0.5),
+            End::HandshakeTimeout
+            | End::HalfLine
+            | End::MinerLeft
+            | End::MinerReset
+            | End::PoolLeft
+            | End::Drained
+            | End::PoolReset
+            | End::PoolStalled
+            | End::PoolUnreachable
+            | End::PoolConnectTimeout
+            | End::PoolProxyFailed
+            | End::PoolTlsFailed
+            | End::PoolRefused
+            | End::PoolUnauthorized
+            | End::NoPool
+            | End::PoolSwitched
+            | End::PoolSilent
+            | End::PoolGarbage
+            | End::PoolLineTooLong
+            | End::BadSubscribeResult
+            | End::ExtranonceChanged
+            | End::PoolReconnect
+            | End::EarlyTooMuch
+            | End::Idle
+            | End::Panicked
+            | End::OverCapacity
+            | End::OutOfResources
+            | End::Denied
+            | End::Blocked
+            | End::AddressLimit
+            | End::ConnectRate => None,
+        }
+    }
+
     /// Whether the end is a fault of somebody, not a normal leaving.
     #[must_use]
     pub fn is_fault(self) -> bool {

@@ -3,31 +3,38 @@
 use super::Shard;
 use crate::front::{self, Asks, FRONT_BYTES_MAX, First};
 use crate::link::{Front, Read};
-use crate::listener;
 use crate::plan::Speaks;
 use crate::poller::Readiness;
 use crate::tls::Tls;
 use crate::token::Token;
 use loka_proto::End;
 use loka_proto::middleware::Stage;
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, SocketAddr};
 
 impl<P: Stage> Shard<P> {
     /// What must be known of a new connection before its bytes mean something; nothing for most.
-    pub(super) fn front_of(&self, socket: &OwnedFd, listener: usize) -> Option<Box<Front>> {
+    pub(super) fn front_of(&self, is_proxy: bool, listener: usize) -> Option<Box<Front>> {
         let speaks = match (&self.plan.miner_tls, self.plan.speaks.get(listener)) {
             (Some(_), Some(speaks)) => *speaks,
             (None, _) | (_, None) => Speaks::Plain,
         };
-        let asks = Asks { proxy_header: self.is_proxy(socket), tls: speaks == Speaks::Either };
+        let asks = Asks { proxy_header: is_proxy, tls: speaks == Speaks::Either };
         let is_any = asks.proxy_header || speaks != Speaks::Plain;
         is_any.then(|| Box::new(Front { bytes: Vec::new(), asks, is_tls: speaks == Speaks::Tls }))
     }
 
-    fn is_proxy(&self, socket: &OwnedFd) -> bool {
+    /// Whether a connection from there speaks for others.
+    pub(super) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
         let proxies = &self.plan.proxies;
-        let peer = if proxies.is_empty() { None } else { listener::peer_of(socket) };
         peer.is_some_and(|peer| proxies.iter().any(|net| net.contains(&peer.ip().to_canonical())))
+    }
+
+    /// Counts a connection among those of its address, or ends it.
+    pub(super) fn let_in(&mut self, key: usize, address: IpAddr) {
+        match self.visitors.enter(address, self.now) {
+            Ok(()) => self.links[key].address = Some(address),
+            Err(refused) => self.fail(key, refused.end()),
+        }
     }
 
     /// Reads bytes of a connection of which it is not known yet what begins.
@@ -49,12 +56,17 @@ impl<P: Stage> Shard<P> {
     }
 
     fn judge_front(&mut self, key: usize) {
-        while let Some(front) = &mut self.links[key].front {
+        while !self.links[key].session.is_over()
+            && let Some(front) = &mut self.links[key].front
+        {
             match front::first(&front.bytes, front.asks) {
                 First::NeedMore => return,
                 First::Proxy { source, consumed } => {
                     front.bytes.drain(..consumed);
                     front.asks.proxy_header = false;
+                    if let Some(source) = source {
+                        self.let_in(key, source.ip());
+                    }
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, ?source, "a proxy speaks for a miner");
                 }

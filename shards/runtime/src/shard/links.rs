@@ -247,6 +247,7 @@ impl<P: Stage> Shard<P> {
                 Intent::DialPool => self.find_pool(key),
                 Intent::Close(end) => {
                     self.end_trial(key);
+                    self.links[key].end = Some(end);
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, %end, "ended");
                     self.links[key].begin_closing(&mut self.spares, self.now);

@@ -143,6 +143,13 @@ impl<P: Stage> Shard<P> {
     /// A session has what it needs of its pool: the pool is well.
     pub(super) fn note_work(&mut self, key: usize) {
         let link = &mut self.links[key];
+        if !link.has_worked && link.session.is_at_work() {
+            link.has_worked = true;
+            if let Some(address) = link.address {
+                self.visitors.works(address);
+            }
+        }
+        let link = &mut self.links[key];
         if !link.was_at_work && link.session.has_pool() {
             let pool = link.session.pool();
             link.was_at_work = true;

@@ -7,13 +7,16 @@ use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
     ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
+    VISITORS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
 use crate::token::Token;
+use crate::visitors::Conduct;
 use loka_proto::limits::POOLS_MAX;
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, End, Session};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -150,8 +153,22 @@ impl<P: Stage> Shard<P> {
     fn reap(&mut self) {
         while let Some(key) = self.gone.pop() {
             // A link may have been noted twice; its slot cannot have been taken again before this.
-            let _ = self.links.try_remove(key);
+            if let Some(link) = self.links.try_remove(key) {
+                self.say_farewell(&link);
+            }
             self.wheel.disarm(key);
+        }
+    }
+
+    /// The address of a link that is gone has a connection less, and what it did is held against it.
+    fn say_farewell(&mut self, link: &Link) {
+        let Some(address) = link.address else { return };
+        let end = link.end.unwrap_or(End::Panicked);
+        let client = link.session.client();
+        let conduct =
+            Conduct { is_miner: client.subscribed || client.workers() > 0, has_worked: link.has_worked };
+        if self.visitors.leave(address, end, conduct, self.now) {
+            tracing::debug!(shard = self.report.shard, %address, %end, "an address is kept out for a while");
         }
     }
 
@@ -191,6 +208,7 @@ impl<P: Stage> Shard<P> {
                 }
                 self.switching_since = Some(self.now);
             }
+            Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
             Command::Drain { within_us } => self.drain(within_us),
         }
@@ -231,6 +249,8 @@ impl<P: Stage> Shard<P> {
             let queued = link.miner.queue.len() + link.pool.queue.len() + link.session.bytes_held();
             shell.queued_bytes += queued as u64;
         }
+        shell.visitors = self.visitors.len() as u64;
+        self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         shell.span_us = self.now - self.last_report;
         self.last_report = self.now;
     }
@@ -248,7 +268,7 @@ impl<P: Stage> Shard<P> {
         for index in 0..self.listeners.len() {
             for _ in 0..room {
                 match listener::accept(&self.listeners[index]) {
-                    Ok(Some(socket)) => self.welcome(socket, index),
+                    Ok(Some((socket, peer))) => self.welcome(socket, peer, index),
                     Ok(None) => break,
                     Err(error) if dial::is_shortage(&error) => return self.accept_with_reserve(index),
                     // The connection was gone before it was accepted: the next may be there.
@@ -264,37 +284,45 @@ impl<P: Stage> Shard<P> {
         self.report.shell.accept_errors += 1;
         self.warn(Trouble::NoDescriptor);
         self.reserve = None;
-        if let Ok(Some(socket)) = listener::accept(&self.listeners[index]) {
-            self.turn_away(socket);
+        if let Ok(Some((socket, _))) = listener::accept(&self.listeners[index]) {
+            self.turn_away(socket, End::OverCapacity);
         }
         self.reserve = open_reserve();
         self.accept_again = Some(self.now + ACCEPT_PAUSE_US);
         self.watch_listeners(false);
     }
 
-    fn welcome(&mut self, socket: OwnedFd, listener: usize) {
+    fn welcome(&mut self, socket: OwnedFd, peer: Option<SocketAddr>, listener: usize) {
         let max = self.plan.connections_max.min(CONNECTIONS_PER_SHARD_MAX);
         if self.links.len() >= max {
             self.warn(Trouble::Full);
-            return self.turn_away(socket);
+            return self.turn_away(socket, End::OverCapacity);
+        }
+        let is_proxy = self.is_proxy(peer);
+        // Whom a proxy speaks for is known from its header only.
+        let address = peer.map(|peer| peer.ip()).filter(|_| !is_proxy);
+        if let Some(Err(refused)) = address.map(|address| self.visitors.enter(address, self.now)) {
+            return self.turn_away(socket, refused.end());
         }
         self.report.shell.accepted += 1;
         let session = Session::new(ClientId(self.next_client), self.now);
         if tracing::enabled!(tracing::Level::DEBUG) {
-            let peer = listener::peer_of(&socket);
             tracing::debug!(shard = self.report.shard, client = self.next_client, ?peer, "accepted");
         }
         self.next_client += 1;
-        let front = self.front_of(&socket, listener);
+        let front = self.front_of(is_proxy, listener);
         let entry = self.links.vacant_entry();
         let key = entry.key();
         if self.poller.add(&socket, Token::Miner(key).pack(), Interest::READ).is_err() {
             self.report.shell.accept_errors += 1;
             self.report.stats.counts.ends[End::OutOfResources.index()] += 1;
+            if let Some(address) = address {
+                self.visitors.leave(address, End::OutOfResources, Conduct::default(), self.now);
+            }
             return;
         }
         let mut link = Link::new(session, socket);
-        link.front = front;
+        (link.front, link.address) = (front, address);
         entry.insert(Box::new(link));
         self.arm(key);
     }
@@ -322,10 +350,10 @@ impl<P: Stage> Shard<P> {
         may
     }
 
-    fn turn_away(&mut self, socket: OwnedFd) {
+    fn turn_away(&mut self, socket: OwnedFd, end: End) {
         drop(socket);
         self.report.shell.accepted += 1;
-        self.report.stats.counts.ends[End::OverCapacity.index()] += 1;
+        self.report.stats.counts.ends[end.index()] += 1;
     }
 }
 

@@ -109,6 +109,7 @@ impl Proxy {
             pools: vec![PoolPlan::at(pool)],
             connects_per_second: None,
             warm_links: 0,
+            guard: loka_runtime::Guard::default(),
             stable_us: 0,
             speaks: Vec::new(),
             miner_tls: None,

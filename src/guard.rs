@@ -1,0 +1,266 @@
+//! What is known of the addresses of miners over all shards: how many connections each has, and which are kept out for how
+//! long. Shards report, this adds up, and shards are told.
+//!
+//! Pure: reports, times and wishes of the operator come in, rules for the shards and records for the log come out. It lives
+//! on the aggregator's thread. It refuses to remember more than [`ADDRESSES_MAX`] addresses; shards go on by themselves then.
+
+use loka_runtime::{VisitorNews, VisitorRule};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Addresses that are remembered.
+pub const ADDRESSES_MAX: usize = 262_144;
+/// The longest term of an address that offends again and again.
+const TERM_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// How long an offence is remembered after its term has ended: the next is the first again then.
+const REMEMBERED: Duration = Duration::from_secs(86_400);
+/// Blocks that are logged in a minute; the others are counted.
+const LOGGED_PER_MINUTE: u32 = 60;
+
+/// What the operator's configuration says.
+#[derive(Debug, Clone, Copy)]
+pub struct GuardLimits {
+    /// See `security.max_connections_per_ip`.
+    pub connections_max: Option<u32>,
+    /// The first term of an address that is kept out; each further one is twice as long.
+    pub term: Duration,
+}
+
+/// One address that is kept out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// The address, or the first of its /64.
+    pub address: IpAddr,
+    /// When it began.
+    pub since: Instant,
+    /// When it ends.
+    pub until: Instant,
+    /// How often the address has been kept out.
+    pub offences: u32,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// Connections on each shard.
+    by_shard: Vec<u32>,
+    offences: u32,
+    block: Option<(Instant, Instant)>,
+}
+
+impl Record {
+    fn connections(&self) -> u32 {
+        self.by_shard.iter().sum()
+    }
+
+    fn is_blocked(&self, now: Instant) -> bool {
+        self.block.is_some_and(|(_, until)| now < until)
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    fn is_idle(&self, now: Instant) -> bool {
+        self.connections() == 0 && self.block.is_none_or(|(_, until)| now >= until + REMEMBERED)
+    }
+}
+
+/// Everything that is known of addresses.
+#[derive(Debug)]
+pub struct GuardBook {
+    limits: GuardLimits,
+    records: HashMap<IpAddr, Record>,
+    /// Addresses of which shards are to be told.
+    dirty: Vec<IpAddr>,
+    /// Blocks since the start.
+    blocks: u64,
+    logged: (Instant, u32),
+    unlogged: u64,
+}
+
+impl GuardBook {
+    /// Nothing is known yet.
+    pub fn new(limits: GuardLimits, now: Instant) -> GuardBook {
+        GuardBook {
+            limits,
+            records: HashMap::new(),
+            dirty: Vec::new(),
+            blocks: 0,
+            logged: (now, 0),
+            unlogged: 0,
+        }
+    }
+
+    /// Takes what a shard tells.
+    pub fn add(&mut self, shard: usize, news: &[VisitorNews], now: Instant) {
+        for news in news {
+            self.add_one(shard, news, now);
+        }
+    }
+
+    fn add_one(&mut self, shard: usize, news: &VisitorNews, now: Instant) {
+        if self.records.len() >= ADDRESSES_MAX && !self.records.contains_key(&news.address) {
+            self.records.retain(|_, record| !record.is_idle(now));
+            if self.records.len() >= ADDRESSES_MAX {
+                return;
+            }
+        }
+        let record = self.records.entry(news.address).or_default();
+        if record.by_shard.len() <= shard {
+            record.by_shard.resize(shard + 1, 0);
+        }
+        record.by_shard[shard] = news.connections;
+        let near = self.limits.connections_max.map(|max| max / 2);
+        let is_spread = record.by_shard.iter().filter(|count| **count > 0).count() > 1;
+        let is_near = is_spread && near.is_some_and(|near| record.connections() >= near);
+        let is_new_block = news.is_blocked && !record.is_blocked(now);
+        if is_new_block {
+            self.block(news.address, None, now);
+        } else if is_near {
+            self.dirty.push(news.address);
+        }
+    }
+
+    /// Keeps an address out, for a term of its own or for one that grows with each offence.
+    pub fn block(&mut self, address: IpAddr, term: Option<Duration>, now: Instant) {
+        let record = self.records.entry(address).or_default();
+        if record.block.is_some_and(|(_, until)| now >= until + REMEMBERED) {
+            record.offences = 0;
+        }
+        let grown = self.limits.term.saturating_mul(1 << record.offences.min(16)).min(TERM_MAX);
+        let term = term.unwrap_or(grown.max(self.limits.term));
+        record.offences += 1;
+        record.block = Some((now, now + term));
+        self.blocks += 1;
+        self.dirty.push(address);
+        let offences = record.offences;
+        self.log(address, term, offences, now);
+    }
+
+    /// One record a block, but not more than anybody reads.
+    fn log(&mut self, address: IpAddr, term: Duration, offences: u32, now: Instant) {
+        if now.duration_since(self.logged.0) >= Duration::from_secs(60) {
+            self.logged = (now, 0);
+        }
+        if self.logged.1 >= LOGGED_PER_MINUTE {
+            self.unlogged += 1;
+            return;
+        }
+        self.logged.1 += 1;
+        let unlogged = std::mem::take(&mut self.unlogged);
+        tracing::warn!(%address, ?term, offences, unlogged, "address blocked");
+    }
+
+    /// Lets an address in again. False when it was not kept out.
+    pub fn unblock(&mut self, address: IpAddr, now: Instant) -> bool {
+        let Some(record) = self.records.get_mut(&address).filter(|record| record.is_blocked(now)) else {
+            return false;
+        };
+        record.block = None;
+        self.dirty.push(address);
+        true
+    }
+
+    /// What shards are to be told since the last time.
+    pub fn take_rules(&mut self, now: Instant) -> Vec<VisitorRule> {
+        self.dirty.sort_unstable();
+        self.dirty.dedup();
+        let records = &self.records;
+        let rule = |address: IpAddr| {
+            let record = records.get(&address)?;
+            let left = record.block.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now));
+            let blocked_us = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+            Some(VisitorRule { address, connections: record.connections(), blocked_us })
+        };
+        self.dirty.drain(..).filter_map(rule).collect()
+    }
+
+    /// The addresses that are kept out, those that came last first, at most `max`.
+    pub fn blocked(&self, max: usize, now: Instant) -> Vec<Block> {
+        let mut blocks: Vec<Block> = self
+            .records
+            .iter()
+            .filter_map(|(address, record)| {
+                let (since, until) = record.block.filter(|(_, until)| now < *until)?;
+                Some(Block { address: *address, since, until, offences: record.offences })
+            })
+            .collect();
+        blocks.sort_by_key(|block| std::cmp::Reverse((block.since, block.address)));
+        blocks.truncate(max);
+        blocks
+    }
+
+    /// Blocks since the start.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(3600);
+
+    fn book(connections_max: Option<u32>) -> (GuardBook, Instant) {
+        let now = Instant::now();
+        (GuardBook::new(GuardLimits { connections_max, term: TERM }, now), now)
+    }
+
+    fn news(address: &str, connections: u32, is_blocked: bool) -> VisitorNews {
+        VisitorNews { address: address.parse().unwrap(), connections, working: 0, score: 0.0, is_blocked }
+    }
+
+    #[test]
+    fn what_one_shard_keeps_out_all_do_and_terms_grow() {
+        let (mut book, mut now) = book(None);
+        for offence in 1..=3_u32 {
+            book.add(0, &[news("192.0.2.1", 0, true)], now);
+            book.add(1, &[news("192.0.2.1", 0, true)], now);
+            let rules = book.take_rules(now);
+            let us = u64::try_from((TERM * (1 << (offence - 1))).as_micros()).unwrap();
+            assert_eq!((rules.len(), rules[0].blocked_us), (1, us));
+            assert_eq!(book.blocked(10, now)[0].offences, offence);
+            now += TERM * (1 << (offence - 1));
+            assert!(book.blocked(10, now).is_empty());
+        }
+        assert_eq!(book.blocks(), 3);
+        // After a quiet day the next is the first again.
+        now += REMEMBERED;
+        book.add(0, &[news("192.0.2.1", 0, true)], now);
+        assert_eq!(book.blocked(10, now)[0].offences, 1);
+    }
+
+    #[test]
+    fn an_operator_blocks_and_lets_in() {
+        let (mut book, now) = book(None);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        book.block(address, Some(Duration::from_secs(10)), now);
+        assert_eq!(book.take_rules(now)[0].blocked_us, 10_000_000);
+        assert!(book.unblock(address, now) && !book.unblock(address, now));
+        assert_eq!(book.take_rules(now), [VisitorRule { address, connections: 0, blocked_us: 0 }]);
+    }
+
+    #[test]
+    fn counts_are_shared_only_where_they_matter() {
+        let (mut book, now) = book(Some(10));
+        book.add(0, &[news("10.0.0.1", 4, false)], now);
+        assert!(book.take_rules(now).is_empty(), "it is on one shard only");
+        book.add(1, &[news("10.0.0.1", 3, false)], now);
+        let told = book.take_rules(now);
+        assert_eq!(
+            told,
+            [VisitorRule { address: "10.0.0.1".parse().unwrap(), connections: 7, blocked_us: 0 }]
+        );
+        book.add(1, &[news("10.0.0.1", 0, false)], now);
+        assert!(book.take_rules(now).is_empty());
+    }
+
+    #[test]
+    fn a_million_invented_addresses_are_not_remembered() {
+        let (mut book, now) = book(None);
+        for number in 0..u32::try_from(ADDRESSES_MAX).unwrap() + 1000 {
+            let told = VisitorNews { address: IpAddr::V4(number.into()), ..news("0.0.0.0", 1, false) };
+            book.add(0, &[told], now);
+        }
+        assert_eq!(book.records.len(), ADDRESSES_MAX);
+    }
+}
