@@ -120,8 +120,7 @@ fn tell(stats: &Stats, losses: &Losses) {
 /// A simulation in which nothing happens proves nothing: over all the seeds everything must have happened.
 fn check_coverage(counts: &Counts) {
     // The runtime alone finds the first four; a flood of output needs more than a network's read at once.
-    let not_here =
-        [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed, End::OutputFlood];
+    let not_here = [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed, End::OutputFlood];
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
     }
