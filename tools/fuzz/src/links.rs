@@ -18,6 +18,8 @@ const SHARE: &str = r#"{"id":5,"method":"mining.submit","params":["acct.rig1","1
 
 /// Most milliseconds that one step waits.
 const WAIT_MS_MAX: u64 = 600_000;
+/// Bytes that repeated lines may add to a session: more than any bound of the core.
+const AGAIN_BYTES_MAX: usize = 160 * 1024;
 /// Most steps of a session: what more could come is the same again.
 const STEPS_MAX: usize = 400;
 
@@ -73,6 +75,7 @@ pub fn pool_line(data: &[u8]) {
 /// !policy account its account at the first pool is the proxy's; before anything else
 /// > LINE          the miner says LINE and a line feed; `>|` without the line feed
 /// < LINE          the pool says it; `<|` likewise
+/// !again NUMBER   what the line before said is said so many times more
 /// !up 0  !up 1    the connection to this pool is open
 /// !down LABEL     it is lost, or could not be had: a label of `PoolLoss`
 /// !wait TIME      in milliseconds
@@ -90,21 +93,36 @@ pub fn session(data: &[u8]) {
         lines.next();
     }
     let mut pair = Pair::new(&policy(holds, has_account), sizes);
+    let (mut before, mut room) = (b"".as_slice(), AGAIN_BYTES_MAX);
     for line in lines {
-        step(&mut pair, line);
+        match line.strip_prefix(b"!again ") {
+            Some(times) => say_again(&mut pair, before, times, &mut room),
+            None => step(&mut pair, line, 1),
+        }
+        before = line;
     }
     pair.fall_silent();
 }
 
-fn step(pair: &mut Pair, line: &[u8]) {
+/// Says a line so many times more, as far as there is room.
+fn say_again(pair: &mut Pair, line: &[u8], times: &[u8], room: &mut usize) {
+    let times: usize = String::from_utf8_lossy(times).parse().unwrap_or(1);
+    // Of an event there is no more to see in a hundred times.
+    let cost = if line.first() == Some(&b'!') { AGAIN_BYTES_MAX / 100 } else { line.len().max(1) };
+    let times = times.min(*room / cost);
+    *room -= times * cost;
+    step(pair, line, times);
+}
+
+fn step(pair: &mut Pair, line: &[u8], times: usize) {
     match line {
-        [b'>', b'|', bytes @ ..] => pair.miner_says(bytes),
-        [b'<', b'|', bytes @ ..] => pair.pool_says(bytes),
+        [b'>', b'|', bytes @ ..] => pair.miner_says(&bytes.repeat(times)),
+        [b'<', b'|', bytes @ ..] => pair.pool_says(&bytes.repeat(times)),
         // What golden dialogues expect.
         [b'>', b'>', ..] | [b'<', b'<', ..] => {}
-        [b'>', text @ ..] => pair.miner_says(&with_end(text)),
-        [b'<', text @ ..] => pair.pool_says(&with_end(text)),
-        [b'!', words @ ..] => happens(pair, words),
+        [b'>', text @ ..] => pair.miner_says(&with_end(text).repeat(times)),
+        [b'<', text @ ..] => pair.pool_says(&with_end(text).repeat(times)),
+        [b'!', words @ ..] => (0..times).for_each(|_| happens(pair, words)),
         _ => {}
     }
 }
