@@ -1,6 +1,7 @@
 //! Every file of the fuzz corpus and every input that ever broke a promise, through the bodies of the fuzz targets,
 //! without libFuzzer. `tools/fuzz/README.md` tells how to look for more.
 #![allow(unreachable_pub, reason = "the bodies are public to the targets of libFuzzer, another package")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../fuzz/src/files.rs"]
 mod files;
@@ -11,6 +12,7 @@ mod links;
 #[path = "../fuzz/src/pair.rs"]
 mod pair;
 
+use loka_proto::End;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ fn replay(target: &str, at_least: usize, body: fn(&[u8])) {
 
 #[test]
 fn what_miners_send_is_survived() {
-    replay("miner_line", 39, links::miner_line);
+    replay("miner_line", 40, links::miner_line);
 }
 
 #[test]
@@ -54,7 +56,23 @@ fn what_pools_send_is_survived() {
 
 #[test]
 fn what_happens_to_a_link_is_survived() {
-    replay("session", 43, links::session);
+    replay("session", 72, links::session);
+}
+
+/// Seeds that no longer say what they are named for would be replayed for nothing.
+#[test]
+fn the_corpus_reaches_every_end() {
+    let paths = inputs(&folder().join("corpus/session"));
+    let all: Vec<_> = paths.iter().map(|path| links::count(&fs::read(path).unwrap())).collect();
+    // The runtime alone finds the first four; the chain of these sessions limits no rate; a flood of output needs more than
+    // the corpus says at once.
+    let by_runtime = [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed];
+    let not_here = [by_runtime.as_slice(), &[End::Flood, End::OutputFlood]].concat();
+    for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
+        assert!(all.iter().any(|counts| counts.ends[end.index()] > 0), "no session ends with {end}");
+    }
+    assert!(all.iter().any(|counts| counts.moved > 1), "no miner moves twice");
+    assert!(all.iter().any(|counts| counts.shares.lost > 1), "no miner loses several shares");
 }
 
 /// The golden dialogues are sessions too: the target ignores what they expect.

@@ -3,6 +3,7 @@
 //! All three targets hold a pair of sessions against each other: see `pair`.
 
 use crate::pair::{Event, Pair};
+use loka_proto::stats::Counts;
 use loka_proto::{End, Policy, PoolLoss, PoolPolicy, UserRule};
 
 const JOB: &str = r#"["1a","a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4","01","ff",[],"20000000","17034219","66a1b2c3",true]"#;
@@ -84,6 +85,11 @@ pub fn pool_line(data: &[u8]) {
 ///
 /// All else means nothing, so that any bytes are a session.
 pub fn session(data: &[u8]) {
+    count(data);
+}
+
+/// What the session counted to its end.
+pub fn count(data: &[u8]) -> Counts {
     let (sizes, rest) = sizes_of(data);
     let mut lines = rest.split(|byte| *byte == b'\n').take(STEPS_MAX).peekable();
     let (mut holds, mut has_account) = (true, false);
@@ -101,7 +107,7 @@ pub fn session(data: &[u8]) {
         }
         before = line;
     }
-    pair.fall_silent();
+    pair.fall_silent()
 }
 
 /// Says a line so many times more, as far as there is room.

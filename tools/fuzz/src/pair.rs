@@ -8,6 +8,7 @@ mod common;
 pub(crate) use common::Event;
 use common::Harness;
 use loka_proto::limits::{JOBS_MAX, OUT_BYTES_MAX, PENDING_MAX, WORKERS_MAX};
+use loka_proto::stats::Counts;
 use loka_proto::{End, Intent, Policy};
 
 /// Bytes of the longest read that a shard makes: `READ_BYTES` of `loka_runtime::limits`, which the core does not know.
@@ -91,10 +92,11 @@ impl Pair {
         assert!(self.whole.harness.session.is_over(), "given up, and not over");
     }
 
-    /// Nothing happens any more: every session then comes to its end by itself.
-    pub(crate) fn fall_silent(mut self) {
+    /// Nothing happens any more: every session then comes to its end by itself. Tells what was counted.
+    pub(crate) fn fall_silent(mut self) -> Counts {
         self.event(&Event::Wait { us: SILENCE_US });
         assert!(self.whole.harness.session.is_over(), "an hour of silence, and the session lives");
+        self.whole.harness.stats.counts
     }
 
     fn compare(&mut self) {
