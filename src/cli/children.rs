@@ -73,6 +73,7 @@ fn proxy(options: &Options) -> Result<(), Failure> {
     config.metrics.prometheus_port = 0;
     // The load generator is one farm on a few addresses, and faster than any.
     config.security.enable_rate_limiting = false;
+    config.security.enable_ddos_protection = false;
     config.failover.connects_per_second = None;
     let log = logging::init(config.logging.level, config.logging.format, None)?;
     let proxy = Proxy::start(&config, log.dropped_lines())?;

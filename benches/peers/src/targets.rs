@@ -267,6 +267,8 @@ fn loka(
     command.arg("--set").arg(format!("metrics.prometheus_port={}", metrics.port()));
     // The load generator is one farm on a few addresses, and faster than any.
     command.args(["--set", "security.enable_rate_limiting=false", "--set", "server.drain_timeout=1s"]);
+    // The others connect to the pool as fast as they can too.
+    command.args(["--set", "failover.connects_per_second=0"]);
     command.args(&target.options);
 }
 

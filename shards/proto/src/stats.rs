@@ -56,7 +56,7 @@ pub struct Authorizations {
 }
 
 /// Plain counters.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Counts {
     /// Messages by direction and method.
     pub messages: [[u64; Method::COUNT]; Direction::COUNT],

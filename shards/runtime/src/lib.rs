@@ -8,6 +8,8 @@ mod clock;
 pub mod cores;
 mod dial;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod listener;
 mod mailbox;

@@ -87,7 +87,10 @@ impl Harness {
         self.now = until;
     }
 
-    fn call(&mut self, then: impl FnOnce(&mut Session, &mut Cx<'_, MessagePipeline>, &mut Parser)) {
+    pub(crate) fn call(
+        &mut self,
+        then: impl FnOnce(&mut Session, &mut Cx<'_, MessagePipeline>, &mut Parser),
+    ) {
         let mut out = Out::default();
         let mut cx = Cx {
             now: self.now,
