@@ -6,12 +6,15 @@ mod client;
 mod downward;
 mod ends;
 mod greeting;
+mod jobs;
 mod mining;
 mod moving;
 mod names;
 mod pending;
 mod policy;
 mod reasons;
+mod repeats;
+mod shares;
 mod upward;
 
 pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};

@@ -8,6 +8,8 @@
 //! `LOKA_SIM_SEEDS=10000` runs more seeds than the 256 of a plain `cargo test`; `LOKA_SIM_SEED=123` replays one and
 //! shows its events.
 
+#[path = "simulation/credit.rs"]
+mod credit;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/link.rs"]
@@ -120,8 +122,7 @@ fn tell(stats: &Stats, losses: &Losses) {
 /// A simulation in which nothing happens proves nothing: over all the seeds everything must have happened.
 fn check_coverage(counts: &Counts) {
     // The runtime alone finds the first four; a flood of output needs more than a network's read at once.
-    let not_here =
-        [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed, End::OutputFlood];
+    let not_here = [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed, End::OutputFlood];
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
     }

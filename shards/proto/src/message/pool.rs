@@ -33,6 +33,8 @@ pub struct Notify {
     pub clean_jobs: bool,
     /// Tells the block that this job builds on from others.
     pub prev_hash: u64,
+    /// The job's time, in seconds since 1970.
+    pub ntime: u32,
     /// Where the job's id stands in the line: a string without its quotes, or a number.
     pub job_at: Span,
     /// Where `clean_jobs` stands in the line, where that could be told.
@@ -137,6 +139,7 @@ impl Notify {
             job: JobId::of(job),
             clean_jobs: is_clean,
             prev_hash: block_mark(prev_hash.as_str()?),
+            ntime: u32::from_str_radix(ntime.as_str()?, 16).ok()?,
             job_at: job_span(line, job, prev_hash.string_span()?)?,
             clean_at: clean_span(line, ntime.string_span()?.end + 1, is_clean),
         })

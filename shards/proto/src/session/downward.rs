@@ -85,7 +85,7 @@ impl Session {
         if self.tag.is_any() {
             return self.notify_moved(cx, line, notify);
         }
-        self.client.mining.notify(*notify);
+        self.client.mining.notify(notify, cx.now, cx.policy.jobs_us);
         self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
     }
 
@@ -93,7 +93,7 @@ impl Session {
         match self.client.version_rolling {
             // Some pools send the mask ahead of their answer.
             VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
-                self.client.mining.set_version_mask(mask & wanted);
+                self.client.mining.set_version_mask(mask, wanted);
                 match &mut self.moving {
                     // Told at the end of the move, and not at all if the pool then refuses to have bits rolled.
                     Some(moving) => moving.is_mask_new = true,
@@ -169,6 +169,7 @@ impl Session {
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
                 cx.stats.pool(self.pool).verdict(verdict, waited_us);
+                self.count_verdict(verdict);
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }
@@ -189,7 +190,7 @@ impl Session {
     /// `granted` is the pool's mask, or none where it refused version rolling or said nothing of it.
     pub(super) fn configure_answered(&mut self, configure: &Configure, granted: Option<u32>) {
         if configure.asked.version_rolling {
-            self.client.mining.set_version_mask(granted.unwrap_or(0) & configure.mask);
+            self.client.mining.set_version_mask(granted.unwrap_or(0), configure.mask);
             self.client.version_rolling = match granted {
                 Some(_) => VersionRolling::Granted { mask: configure.mask },
                 None => VersionRolling::Refused,

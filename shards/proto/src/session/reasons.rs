@@ -15,9 +15,11 @@ labels! {
         BadId => "bad_id",
         /// Neither a request nor an answer that somebody could wait for.
         NoMethod => "no_method",
+        /// A method's name that is too long.
+        BadMethod => "bad_method",
         /// Parameters of a wrong number, type or size.
         BadParams => "bad_params",
-        /// A user name that is too long or holds control characters.
+        /// A user name that is too long, or holds control characters.
         BadUser => "bad_user",
         /// A method that only pools may use.
         NotForMiners => "not_for_miners",
@@ -35,8 +37,16 @@ labels! {
         RateLimited => "rate_limited",
         /// Extranonce subscription is switched off for this pool, and no other pool could make use of it.
         ExtranonceOff => "extranonce_off",
-        /// A share for a job of a pool that the miner has left.
+        /// A share for a job that is void or too old, or of a pool that the miner has left.
         StaleJob => "stale_job",
+        /// A share for a job that the pool never gave.
+        UnknownJob => "unknown_job",
+        /// A share that the miner has sent before.
+        DuplicateShare => "duplicate_share",
+        /// A share with version bits that the miner was not granted.
+        BadVersionBits => "bad_version_bits",
+        /// A share whose time is before its job's, or too far ahead.
+        BadNtime => "bad_ntime",
         /// A share while the miner has no pool.
         NoPool => "no_pool",
     }
@@ -52,6 +62,7 @@ impl Reject {
             Reject::DuplicateKey => (20, "Duplicate key"),
             Reject::BadId => (20, "Invalid id"),
             Reject::NoMethod => (20, "No method"),
+            Reject::BadMethod => (-3, "Invalid method"),
             Reject::BadParams => (20, "Invalid parameters"),
             Reject::BadUser => (24, "Invalid user name"),
             Reject::NotForMiners => (-3, "Method not allowed"),
@@ -62,7 +73,10 @@ impl Reject {
             Reject::TooManyPending => (20, "Too many requests in flight"),
             Reject::RateLimited => (20, "Rate limit exceeded"),
             Reject::ExtranonceOff => (20, "Not supported."),
-            Reject::StaleJob => (21, "Job not found"),
+            Reject::StaleJob | Reject::UnknownJob => (21, "Job not found"),
+            Reject::DuplicateShare => (22, "Duplicate share"),
+            Reject::BadVersionBits => (20, "Invalid version mask"),
+            Reject::BadNtime => (20, "Ntime out of range"),
             Reject::NoPool => (20, "No pool connection"),
         }
     }
@@ -76,6 +90,7 @@ impl Reject {
             | Reject::DuplicateKey
             | Reject::BadId
             | Reject::NoMethod
+            | Reject::BadMethod
             | Reject::BadParams
             | Reject::BadUser
             | Reject::NotForMiners
@@ -87,6 +102,39 @@ impl Reject {
             | Reject::RateLimited
             | Reject::ExtranonceOff
             | Reject::StaleJob
+            | Reject::UnknownJob
+            | Reject::DuplicateShare
+            | Reject::BadVersionBits
+            | Reject::BadNtime
+            | Reject::NoPool => false,
+        }
+    }
+
+    /// Whether it speaks of a share that no pool would credit; too many of these end the link.
+    #[must_use]
+    pub fn is_bad_share(self) -> bool {
+        match self {
+            Reject::BadExtranonce2
+            | Reject::StaleJob
+            | Reject::UnknownJob
+            | Reject::DuplicateShare
+            | Reject::BadVersionBits
+            | Reject::BadNtime => true,
+            Reject::Malformed
+            | Reject::NotObject
+            | Reject::DuplicateKey
+            | Reject::BadId
+            | Reject::NoMethod
+            | Reject::BadMethod
+            | Reject::BadParams
+            | Reject::BadUser
+            | Reject::NotForMiners
+            | Reject::Unauthorized
+            | Reject::NotSubscribed
+            | Reject::TooManyWorkers
+            | Reject::TooManyPending
+            | Reject::RateLimited
+            | Reject::ExtranonceOff
             | Reject::NoPool => false,
         }
     }
@@ -282,6 +330,8 @@ labels! {
         TooManyErrors => "too_many_errors",
         /// The miner went on sending far beyond its rate limit.
         Flood => "flood",
+        /// The miner sent far more bad shares than good ones.
+        BadShares => "bad_shares",
         /// The miner sent more than may be held before its pool link is up.
         HeldTooMuch => "held_too_much",
         /// One read called for more output than may be produced at once.
