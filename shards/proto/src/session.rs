@@ -120,6 +120,8 @@ pub struct Session {
     last_message: Tick,
     /// When the pool last said anything.
     pool_heard: Tick,
+    /// Messages of this pool connection kept from the miner since its last good job.
+    filtered: u32,
     last_loss: Option<PoolLoss>,
     moving: Option<Move>,
     tag: Tag,
@@ -153,6 +155,7 @@ impl Session {
             is_unwanted: false,
             last_message: now,
             pool_heard: now,
+            filtered: 0,
             last_loss: None,
             moving: None,
             tag: Tag::default(),

@@ -7,7 +7,7 @@ mod generate;
 
 use common::{Event, Harness};
 use generate::{JOB, MINER_METHODS, POOL_METHODS, dialogue, greeting, id, json_string, value};
-use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX, USER_REPLACED_BYTES_MAX};
+use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX, USER_BYTES_MAX, USER_REPLACED_BYTES_MAX};
 use loka_proto::{Policy, PoolPolicy, UserRule};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -236,6 +236,17 @@ proptest! {
         let share = serde_json::json!({"id":6,"method":"mining.submit","params":[sent[1]["params"][0],"1a","00000001","66a1b2c3","1"]});
         prop_assert_eq!(&sent[1], &share);
     }
+}
+
+/// Where the account is the miner's own, a name is as long as names may be at all.
+#[test]
+fn long_names_pass_where_no_account_takes_their_place() {
+    let mut harness = at_work(policy(false));
+    let (fits, too_long) = ("a".repeat(USER_BYTES_MAX), "a".repeat(USER_BYTES_MAX + 1));
+    says(&mut harness, &message("5", "mining.authorize", &format!("[\"{fits}\"]")));
+    says(&mut harness, &message("6", "mining.authorize", &format!("[\"{too_long}\"]")));
+    assert_eq!(String::from_utf8_lossy(&harness.to_pool).matches(&fits).count(), 1);
+    assert!(String::from_utf8_lossy(&harness.to_miner).contains("\"id\":6,\"result\":null"));
 }
 
 /// What decides whether a pool connection may be reset: one share of three fates, then the miner leaves.

@@ -3,7 +3,7 @@
 use super::PoolLoss;
 use super::pending::{Asked, Request};
 use super::{Cx, End, Filtered, Phase, Session, VersionRolling};
-use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
+use crate::limits::{EARLY_BYTES_MAX, FILTERED_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
 use crate::message::{Configure, Method, Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::Direction;
@@ -56,7 +56,7 @@ impl Session {
             Ok(read) => read,
             Err(filtered) => {
                 cx.stats.message(Direction::FromPool, envelope.method.map_or(Method::Unknown, Method::of));
-                return filter(cx, filtered);
+                return self.filter(cx, filtered);
             }
         };
         cx.stats.message(Direction::FromPool, method);
@@ -82,6 +82,7 @@ impl Session {
         let counts = cx.stats.pool(self.pool);
         counts.jobs += 1;
         counts.prev_hash = notify.prev_hash;
+        self.filtered = 0;
         if self.tag.is_any() {
             return self.notify_moved(cx, line, notify);
         }
@@ -102,7 +103,9 @@ impl Session {
                     }
                 }
             }
-            VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
+            VersionRolling::Unasked | VersionRolling::Refused => {
+                self.filter(cx, Filtered::VersionMaskUnasked)
+            }
         }
     }
 
@@ -120,7 +123,7 @@ impl Session {
             self.client.mining.set_extranonce(set);
             self.send_down(cx, Method::SetExtranonce, |out| write::with_some_id(out, envelope));
         } else if self.client.mining.has_extranonce(set) {
-            filter(cx, Filtered::SameExtranonce);
+            self.filter(cx, Filtered::SameExtranonce);
         } else {
             // The miner would go on with the old extranonce and lose every share: it gets the new one by connecting again.
             self.end(cx, End::ExtranonceChanged);
@@ -140,13 +143,13 @@ impl Session {
         if pool.may_lead_to(host) && reconnect.port != Some(0) {
             self.redirect(cx, host, reconnect.port);
         } else {
-            filter(cx, Filtered::ReconnectRefused);
+            self.filter(cx, Filtered::ReconnectRefused);
         }
     }
 
     fn handle_answer<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>) {
         let Some(request) = self.pending.take(envelope.id_raw()) else {
-            return filter(cx, Filtered::Orphan);
+            return self.filter(cx, Filtered::Orphan);
         };
         if !self.is_subscribed {
             // The pool has done its part of the handshake; the next is the miner's.
@@ -271,6 +274,16 @@ impl Session {
         }
     }
 
+    /// Keeps a message from the miner. A pool connection that has hardly anything else to say is given up. Answers that
+    /// nobody waits for do not count: what a miner asks, and how late a pool answers, says nothing about its words.
+    fn filter<P: Stage>(&mut self, cx: &mut Cx<'_, P>, filtered: Filtered) {
+        cx.stats.counts.filtered[filtered.index()] += 1;
+        self.filtered += u32::from(filtered != Filtered::Orphan);
+        if self.filtered > FILTERED_MAX {
+            self.lose_pool(cx, PoolLoss::Garbage);
+        }
+    }
+
     pub(super) fn finish_if_answered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         if let Phase::Finishing { end, .. } = self.phase
             && self.pending.submits() == 0
@@ -278,10 +291,6 @@ impl Session {
             self.end(cx, end);
         }
     }
-}
-
-fn filter<P>(cx: &mut Cx<'_, P>, filtered: Filtered) {
-    cx.stats.counts.filtered[filtered.index()] += 1;
 }
 
 fn is_refusal(result: &Json<'_>) -> bool {

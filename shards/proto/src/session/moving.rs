@@ -155,6 +155,7 @@ impl Session {
         self.pool = pool;
         self.phase = Phase::Up;
         self.is_owed = false;
+        self.filtered = 0;
         self.greeting_since = cx.now;
         // Nothing was to be said while there was no pool.
         self.last_message = cx.now;

@@ -170,6 +170,14 @@ labels! {
         SameExtranonce => "same_extranonce",
         /// A version mask for a miner that did not ask for version rolling, or was refused it.
         VersionMaskUnasked => "version_mask_unasked",
+        /// A request that Stratum does not know, or that miners are not asked.
+        UnknownMethod => "unknown_method",
+        /// A request with an id that is too long.
+        BadId => "bad_id",
+        /// A client.show_message that is not one short text without control characters.
+        BadShowMessage => "bad_show_message",
+        /// Another request with parameters that it does not have.
+        BadRequest => "bad_request",
         /// A client.reconnect to another host or port, the classic hijack, or an unreadable one.
         ReconnectRefused => "reconnect_refused",
     }
@@ -200,7 +208,7 @@ labels! {
         Refused => "refused",
         /// The pool refused every worker that it was asked to authorize again.
         Unauthorized => "unauthorized",
-        /// The pool sent something that is not JSON, no object, or ambiguous.
+        /// The pool sent something that is not JSON, no object, or ambiguous; or little else than what is kept from miners.
         Garbage => "garbage",
         /// The pool sent a line beyond the cap.
         LineTooLong => "line_too_long",
@@ -300,7 +308,7 @@ labels! {
         PoolSwitched => "pool_switched",
         /// The pool did not answer in time.
         PoolSilent => "pool_silent",
-        /// The pool sent something that is not JSON, no object, or ambiguous.
+        /// The pool sent something that is not JSON, no object, or ambiguous; or little else than what is kept from miners.
         PoolGarbage => "pool_garbage",
         /// The pool sent a line beyond the cap.
         PoolLineTooLong => "pool_line_too_long",

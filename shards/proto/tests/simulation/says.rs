@@ -135,7 +135,11 @@ pub(crate) fn notify(layout: u64, generation: u32, job: u64, clean_jobs: bool) -
 /// Messages of a pool that must not reach a miner, and leave the link as it was.
 pub(crate) fn filtered(rng: &mut Rng) -> &'static [u8] {
     rng.pick(&[
-        b"{\"id\":999999999,\"result\":true,\"error\":null}\n".as_slice(),
+        b"{\"id\":5,\"method\":\"mining.hashrate\",\"params\":[]}\n".as_slice(),
+        b"{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"a\\nb\"]}\n",
+        b"{\"id\":5,\"method\":\"mining.ping\",\"params\":[{}]}\n",
+        b"{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"method\":\"mining.ping\"}\n",
+        b"{\"id\":999999999,\"result\":true,\"error\":null}\n",
         b"{\"id\":null}\n",
         b"{\"method\":\"mining.notify\",\"params\":[\"x\",\"y\",true]}\n",
         b"{\"method\":\"mining.notify\",\"params\":[]}\n",
