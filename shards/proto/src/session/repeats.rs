@@ -69,3 +69,81 @@ fn spread(mut word: u64) -> u64 {
     word = (word ^ word >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     word ^ word >> 33
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MinerMessage;
+    use crate::wire::Parser;
+    use std::collections::HashSet;
+
+    /// The fingerprint of a share with these parameters behind its job.
+    fn print_of(params: &str, job: u8, client: u64) -> u64 {
+        let line =
+            format!("{{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"a.b\",\"1a\",{params}]}}\n");
+        let read = Parser::default().read(line.as_bytes(), |envelope| match MinerMessage::read(envelope) {
+            Ok((_, MinerMessage::Submit(submit))) => fingerprint(&submit, job, ClientId(client)),
+            other => panic!("{other:?}"),
+        });
+        read.unwrap()
+    }
+
+    #[test]
+    fn values_count_and_not_how_they_are_written() {
+        let print = print_of(r#""0000000A","66a1b2c3","0000000a","00004000""#, 1, 1);
+        assert_eq!(print, print_of(r#""0000000a","66A1B2C3","A","4000""#, 1, 1));
+        let others = [
+            print_of(r#""0000000b","66a1b2c3","0000000a","00004000""#, 1, 1),
+            print_of(r#""00000a","66a1b2c3","0000000a","00004000""#, 1, 1),
+            print_of(r#""0000000a","66a1b2c4","0000000a","00004000""#, 1, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000b","00004000""#, 1, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000a","00008000""#, 1, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000a","0""#, 1, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000a",null"#, 1, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000a","00004000""#, 2, 1),
+            print_of(r#""0000000a","66a1b2c3","0000000a","00004000""#, 1, 2),
+            // The same numbers in each other's places.
+            print_of(r#""0000000a","0000000a","66a1b2c3","00004000""#, 1, 1),
+        ];
+        let different: HashSet<u64> = others.into_iter().chain([print]).collect();
+        assert_eq!(different.len(), others.len() + 1);
+        // Both halves of a long extranonce2 count.
+        let long = |low: u64, high: u64| print_of(&format!("\"{high:016x}{low:016x}\",\"1\",\"1\""), 1, 1);
+        assert_eq!(HashSet::from([long(1, 2), long(2, 1), long(1, 1), long(2, 2)]).len(), 4);
+    }
+
+    /// What a miner counts up, one by one, spreads over all bits.
+    #[test]
+    fn shares_that_are_next_to_each_other_are_told_apart() {
+        let mut seen = HashSet::new();
+        let mut ones = 0_u64;
+        for extranonce2 in 0..40 {
+            for nonce in 0..500 {
+                let print = print_of(&format!("\"{extranonce2:08x}\",\"66a1b2c3\",\"{nonce:x}\""), 7, 1);
+                assert!(seen.insert(print), "{extranonce2} {nonce}");
+                ones += u64::from((print >> NUMBER_BITS).count_ones());
+            }
+        }
+        // Half of 56 bits, for each of 20,000.
+        assert!((555_000..565_000).contains(&ones), "{ones}");
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_first_and_those_of_dead_jobs_at_once() {
+        let print = |number: u64| number << NUMBER_BITS | number % 2;
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.prints.capacity(), 0);
+        let all = SHARES_KEPT_MAX as u64 + 10;
+        (0..all).for_each(|number| assert!(repeats.take(print(number))));
+        assert_eq!(repeats.prints.len(), SHARES_KEPT_MAX);
+        assert!(!repeats.take(print(10)) && !repeats.take(print(all - 1)) && repeats.take(print(9)));
+        repeats.keep(|job| job == 1);
+        // The odd ones of 10 to 265, and 9, which came last.
+        assert_eq!(repeats.prints.len(), SHARES_KEPT_MAX / 2 + 1);
+        assert!(!repeats.take(print(11)) && !repeats.take(print(9)));
+        // Order has been kept: once there is no room again, 11 is the first to go and 9 the last.
+        let room = SHARES_KEPT_MAX as u64 / 2 - 1;
+        (0..=room).for_each(|number| assert!(repeats.take(print(10_000 + number))));
+        assert!(!repeats.take(print(9)) && !repeats.take(print(13)) && repeats.take(print(11)));
+    }
+}
