@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_forgotten_first_and_those_of_dead_jobs_at_once() {
-        let print = |number: u64| number << NUMBER_BITS | number % 2;
+        let print = |number: u64| (number << NUMBER_BITS) | (number % 2);
         let mut repeats = Repeats::default();
         assert_eq!(repeats.prints.capacity(), 0);
         let all = SHARES_KEPT_MAX as u64 + 10;

@@ -39,8 +39,12 @@ impl Session {
         if self.client.mining.repeats.take(print) { Ok(()) } else { Err(Reject::DuplicateShare) }
     }
 
-    /// Counts a share that was refused for what it is.
+    /// Counts a share that was refused for what it is. A miner on the move knows only the jobs of the pool that it has lost:
+    /// that they are void is not its doing.
     pub(super) fn count_bad_share<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        if self.moving.is_some() || self.needs_clean {
+            return;
+        }
         self.client.bad_shares += 1;
         if self.client.bad_shares > BAD_SHARES_MAX {
             self.end(cx, End::BadShares);
