@@ -55,9 +55,10 @@ fn session(c: &mut Criterion) {
     group.bench_function("share_and_answer/user_rewritten", |b| b.iter(|| black_box(rewritten.share())));
     let mut bare = Bench::new(MessagePipelineBuilder::new().build(), UserRule::default());
     group.bench_function("share_and_answer/no_stages", |b| b.iter(|| black_box(bare.share())));
-    let (head, tail) = SUBMIT.split_at(SUBMIT.len() / 2);
     group.bench_function("share_and_answer/in_two_segments", |b| {
         b.iter(|| {
+            let line = plain.submit();
+            let (head, tail) = line.split_at(line.len() / 2);
             plain.miner(black_box(head));
             plain.miner(black_box(tail));
             plain.pool(black_box(ACCEPTED));

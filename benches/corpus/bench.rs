@@ -19,6 +19,8 @@ pub(crate) struct Bench<P> {
     pub(crate) stats: Stats,
     pub(crate) out: Out,
     pub(crate) now: Tick,
+    /// Shares made so far: each has a nonce of its own, or it would be refused as a duplicate.
+    nonce: u32,
 }
 
 impl<P: Stage> Bench<P> {
@@ -26,10 +28,20 @@ impl<P: Stage> Bench<P> {
         let session = Session::new(ClientId(1), Tick(0));
         let policy = Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() });
         let (parser, jobs, stats) = (Parser::default(), JobBodies::default(), Stats::default());
-        let mut bench =
-            Bench { session, pipeline, parser, jobs, policy, stats, out: Out::default(), now: Tick(0) };
+        let mut bench = Bench {
+            session,
+            pipeline,
+            parser,
+            jobs,
+            policy,
+            stats,
+            out: Out::default(),
+            now: Tick(0),
+            nonce: 0,
+        };
         bench.greet();
-        bench.miner(SUBMIT);
+        let share = bench.submit();
+        bench.miner(&share);
         assert_eq!(bench.stats.counts.shares.forwarded, 1, "the share of the corpus is relayed");
         bench.pool(ACCEPTED);
         assert_eq!(bench.stats.counts.shares.accepted, 1, "and its answer is taken");
@@ -50,7 +62,7 @@ impl<P: Stage> Bench<P> {
         self.out.clear();
         // A share every 100 ms of the session's time, so that a rate limit is paid for and never reached.
         self.now = self.now + 100_000;
-        let Bench { session, pipeline, parser, jobs, policy, stats, out, now } = self;
+        let Bench { session, pipeline, parser, jobs, policy, stats, out, now, nonce: _ } = self;
         call(session, &mut Cx { now: *now, out, stats, policy, pipeline, jobs }, parser);
     }
 
@@ -62,11 +74,36 @@ impl<P: Stage> Bench<P> {
         self.call(|session, cx, parser| session.handle_pool_bytes(cx, parser, line));
     }
 
+    /// The share of the corpus with the next nonce.
+    pub(crate) fn submit(&mut self) -> [u8; SUBMIT.len()] {
+        let mut line = [0; SUBMIT.len()];
+        line.copy_from_slice(SUBMIT);
+        self.renumber(&mut line);
+        line
+    }
+
+    /// Gives each of these shares of the corpus the next nonce.
+    pub(crate) fn renumber(&mut self, lines: &mut [u8]) {
+        for line in lines.chunks_exact_mut(SUBMIT.len()) {
+            self.nonce += 1;
+            renumber(line, self.nonce);
+        }
+    }
+
     pub(crate) fn share(&mut self) -> usize {
-        self.miner(black_box(SUBMIT));
+        let line = self.submit();
+        self.miner(black_box(&line));
         let sent = self.out.to_pool.len();
         self.pool(black_box(ACCEPTED));
         sent + self.out.to_miner.len()
+    }
+}
+
+/// Writes the nonce of a share of the corpus, the last thing in its line.
+fn renumber(line: &mut [u8], nonce: u32) {
+    let end = line.len() - b"\"]}\n".len();
+    for (place, byte) in line[end - 8..end].iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(nonce >> (4 * place) & 15) as usize];
     }
 }
 

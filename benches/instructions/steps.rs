@@ -51,18 +51,21 @@ pub(crate) fn share(link: &mut Link) {
 }
 
 pub(crate) fn in_two(link: &mut Link) {
-    let (head, tail) = SUBMIT.split_at(SUBMIT.len() / 2);
+    let line = link.bench.submit();
+    let (head, tail) = line.split_at(line.len() / 2);
     link.bench.miner(black_box(head));
     link.bench.miner(black_box(tail));
     link.bench.pool(black_box(ACCEPTED));
 }
 
 pub(crate) fn rejected(link: &mut Link) {
-    link.bench.miner(black_box(SUBMIT));
+    let line = link.bench.submit();
+    link.bench.miner(black_box(&line));
     link.bench.pool(black_box(REJECTED));
 }
 
 pub(crate) fn submits(link: &mut Link) {
+    link.bench.renumber(&mut link.submits);
     link.bench.miner(&link.submits);
 }
 

@@ -95,9 +95,9 @@ impl TlsVersion {
 pub struct LimiterConfig {
     /// How long a connection may be silent both ways; 1 s to 30 days.
     pub connections: Duration,
-    /// How long a job stays known (takes effect in a later version).
+    /// How long a job is good once there is a newer one; 1 s to 7 days.
     pub jobs: Duration,
-    /// How long submissions are kept, at least as long as `jobs` (takes effect in a later version).
+    /// How long the shares of a job are held against those sent before, at least as long as `jobs`.
     pub submissions: Duration,
 }
 

@@ -62,18 +62,18 @@ pub(super) static LIMITER_JOBS: Key<Time> = Key::new(
     "limiter.jobs",
     Time { min: SECOND, max: days(7) },
     Duration::from_secs(600),
-    "How long a job stays known; shares for older jobs are stale.",
-)
-.later();
+    "How long a job is good for shares once a newer one has come; after that they are refused as stale. The newest job is \
+     good however old it is. Jobs that the pool voids are good for 5s more, whatever this says.",
+);
 
 pub(super) static LIMITER_SUBMISSIONS: Key<Time> = Key::new(
     "limiter.submissions",
     Time { min: SECOND, max: days(365) },
     days(2),
-    "How long submissions are kept to recognise duplicates and for the share records; at least as long as \
-     limiter.jobs.",
-)
-.later();
+    "For how long, from the coming of a job, its shares are held against those sent before, to refuse duplicates; at \
+     least as long as limiter.jobs. A connection remembers its last 256 shares, and none of a job that is no longer good. \
+     (Records of shares, which will be kept as long, come in a later version.)",
+);
 
 pub(super) static SECURITY_ENABLE_RATE_LIMITING: Key<Switch> = Key::new(
     "security.enable_rate_limiting",

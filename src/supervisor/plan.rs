@@ -152,6 +152,8 @@ fn policy(config: &Config) -> Policy {
         idle_us: us(config.limiter.connections),
         hold_us: us(config.failover.hold_miners),
         answer_us: us(config.failover.handshake_timeout),
+        jobs_us: us(config.limiter.jobs),
+        submissions_us: us(config.limiter.submissions),
     }
 }
 

@@ -10,6 +10,16 @@ pub const JSON_DEPTH_MAX: usize = 16;
 pub const ID_BYTES_MAX: usize = 128;
 /// Longest user name, in bytes.
 pub const USER_BYTES_MAX: usize = 256;
+/// Longest user name, in bytes, where a pool's account takes the place of the miner's: what is left of it goes to the pool
+/// behind that account, and pools and firmware take no more than 127 or so.
+pub const USER_REPLACED_BYTES_MAX: usize = 128;
+/// Longest name of a method, in bytes. Those of Stratum have less than thirty; some miners put a number behind.
+pub const METHOD_BYTES_MAX: usize = 64;
+/// Longest text that a pool may have a miner show, in bytes.
+pub const SHOWN_BYTES_MAX: usize = 256;
+/// Messages of one pool connection that may be kept from the miner before that connection is given up, if there is no good
+/// job between them.
+pub const FILTERED_MAX: u32 = 1_000;
 /// Longest extranonce2 of a share, in bytes.
 pub const EXTRANONCE2_BYTES_MAX: usize = 16;
 /// Longest extranonce1, in bytes.
@@ -28,8 +38,21 @@ pub const GREETING_BYTES_MAX: usize = 2 * MINER_LINE_BYTES_MAX;
 pub const POOLS_MAX: usize = 16;
 /// Bytes of extranonce2 that a miner can be moved to, if it is another size than it has: much firmware takes no others.
 pub const EXTRANONCE2_MOVE_BYTES: std::ops::RangeInclusive<u8> = 2..=8;
-/// Jobs whose difficulty a session remembers.
-pub const JOBS_MAX: usize = 16;
+/// Jobs that a session remembers. Pools give a new one every half minute or so and credit shares for some minutes: a session
+/// that had to forget one leaves it to the pool which jobs there are.
+pub const JOBS_MAX: usize = 64;
+/// Microseconds for which jobs are still good that a newer one has voided: pools credit shares that were on their way.
+pub const VOID_JOB_GRACE_US: u64 = 5_000_000;
+/// Seconds that the time of a share may be ahead of its job's, besides the job's age: nodes take no block whose time is more
+/// than two hours ahead of theirs, and pools draw the line there or before. No miner rolls so far.
+pub const NTIME_AHEAD_S_MAX: u64 = 7_200;
+/// Shares of one connection that are remembered, to tell those that come twice: at a share every five seconds, those of
+/// twenty minutes.
+pub const SHARES_KEPT_MAX: usize = 256;
+/// Shares that the proxy refused for what they are, less those that the pool accepted, before the link is closed. A miner that
+/// gets here has sent a thousand more bad shares than good ones: it works on what no pool credits any more, and gets new
+/// work by connecting again; or it floods. A miner with a few bad shares among its good ones never does.
+pub const BAD_SHARES_MAX: u32 = 1_000;
 /// Job bodies that a shard remembers: those of the pools, the one before while a new one spreads, and some to spare.
 pub const JOB_BODIES_MAX: usize = 4;
 /// Longest job body that is remembered, in bytes.
@@ -69,6 +92,10 @@ const _: () = {
         OUT_BYTES_MAX >= EARLY_BYTES_MAX + POOL_LINE_BYTES_MAX,
         "what was held early fits with its trigger"
     );
+    assert!(SHARES_KEPT_MAX >= JOBS_MAX);
+    assert!(JOBS_MAX <= 1 << 7, "the numbers of jobs that are remembered differ in eight bits");
+    assert!(USER_REPLACED_BYTES_MAX <= USER_BYTES_MAX);
+    assert!(VOID_JOB_GRACE_US < ANSWER_US);
     assert!(ID_BYTES_MAX + USER_BYTES_MAX < MINER_LINE_BYTES_MAX);
     assert!(CONFIGURE_ANSWER_US < SUBSCRIBE_ANSWER_US && SUBSCRIBE_ANSWER_US < ANSWER_US);
 };

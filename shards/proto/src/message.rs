@@ -6,6 +6,7 @@
 mod job;
 mod method;
 mod miner;
+mod notice;
 mod pool;
 
 pub use job::{JobBodies, JobId};

@@ -6,12 +6,15 @@ mod client;
 mod downward;
 mod ends;
 mod greeting;
+mod jobs;
 mod mining;
 mod moving;
 mod names;
 mod pending;
 mod policy;
 mod reasons;
+mod repeats;
+mod shares;
 mod upward;
 
 pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};
@@ -117,6 +120,8 @@ pub struct Session {
     last_message: Tick,
     /// Since when a share waits and the pool has said nothing at all; never, where it has.
     unheard_since: Tick,
+    /// Messages of this pool connection kept from the miner since its last good job.
+    filtered: u32,
     last_loss: Option<PoolLoss>,
     moving: Option<Move>,
     tag: Tag,
@@ -150,6 +155,7 @@ impl Session {
             is_unwanted: false,
             last_message: now,
             unheard_since: Tick::NEVER,
+            filtered: 0,
             last_loss: None,
             moving: None,
             tag: Tag::default(),

@@ -7,7 +7,7 @@ mod generate;
 
 use common::{Event, Harness};
 use generate::{JOB, MINER_METHODS, POOL_METHODS, dialogue, greeting, id, json_string, value};
-use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX};
+use loka_proto::limits::{ANSWER_US, ID_BYTES_MAX, USER_BYTES_MAX, USER_REPLACED_BYTES_MAX};
 use loka_proto::{Policy, PoolPolicy, UserRule};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -144,7 +144,8 @@ proptest! {
         id in id(),
         user in "[ -~é👷]{1,60}",
         escaped: bool,
-        job in prop_oneof!["\"[0-9a-zA-Z]{1,24}\"", any::<i64>().prop_map(|n| n.to_string())],
+        // None of them is the job that the pool has given: what is not known so early, the pool judges.
+        job in prop_oneof!["\"[0-9a-zA-Z]{3,24}\"", any::<i64>().prop_map(|n| n.to_string())],
         hex in ("[0-9a-fA-F]{8}", "[0-9a-fA-F]{1,8}", "[0-9a-fA-F]{1,8}", prop::option::of("[0-9a-fA-F]{1,8}")),
         order in Just(vec![0, 1, 2, 3]).prop_shuffle(),
         blank in select(["", " ", "\t", "  "].as_slice()),
@@ -203,7 +204,8 @@ proptest! {
 
     #[test]
     fn the_account_is_replaced_and_nothing_else(
-        name in prop_oneof!["[^\\pC]{0,60}", "[a-z0-9]{0,12}[._][a-z0-9._]{0,12}", "[ -~]{0,40}"],
+        name in prop_oneof!["[^\\pC]{0,60}", "[a-z0-9]{0,12}[._][a-z0-9._]{0,12}", "[ -~]{0,40}", "[\"\\\\/u0.é]{0,30}"]
+            .prop_filter("longer than a name may be", |name| name.len() <= USER_REPLACED_BYTES_MAX),
         account in "\\PC{1,30}",
         password in "\\PC{0,20}",
         given in prop::option::of(prop_oneof![
@@ -234,6 +236,17 @@ proptest! {
         let share = serde_json::json!({"id":6,"method":"mining.submit","params":[sent[1]["params"][0],"1a","00000001","66a1b2c3","1"]});
         prop_assert_eq!(&sent[1], &share);
     }
+}
+
+/// Where the account is the miner's own, a name is as long as names may be at all.
+#[test]
+fn long_names_pass_where_no_account_takes_their_place() {
+    let mut harness = at_work(policy(false));
+    let (fits, too_long) = ("a".repeat(USER_BYTES_MAX), "a".repeat(USER_BYTES_MAX + 1));
+    says(&mut harness, &message("5", "mining.authorize", &format!("[\"{fits}\"]")));
+    says(&mut harness, &message("6", "mining.authorize", &format!("[\"{too_long}\"]")));
+    assert_eq!(String::from_utf8_lossy(&harness.to_pool).matches(&fits).count(), 1);
+    assert!(String::from_utf8_lossy(&harness.to_miner).contains("\"id\":6,\"result\":null"));
 }
 
 /// What decides whether a pool connection may be reset: one share of three fates, then the miner leaves.

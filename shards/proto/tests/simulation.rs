@@ -8,6 +8,8 @@
 //! `LOKA_SIM_SEEDS=10000` runs more seeds than the 256 of a plain `cargo test`; `LOKA_SIM_SEED=123` replays one and
 //! shows its events.
 
+#[path = "simulation/credit.rs"]
+mod credit;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/link.rs"]

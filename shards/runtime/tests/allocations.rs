@@ -39,8 +39,12 @@ const GREETING: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[
     {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"own.rig\",\"x\"]}\n";
 const GREETED: &[u8] =
     b"{\"id\":1,\"result\":[[],\"aabbccdd\",4],\"error\":null}\n{\"id\":2,\"result\":true,\"error\":null}\n";
+const JOB: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"6a\",\
+    \"a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4\",\"01\",\"ff\",[],\"20000000\",\"17034219\",\
+    \"504e86ed\",true]}\n";
+/// Its nonce is another each time.
 const SHARE: &[u8] =
-    b"{\"id\":7,\"method\":\"mining.submit\",\"params\":[\"own.rig\",\"6a\",\"00000001\",\"504e86ed\",\"b2957c02\"]}\n";
+    b"{\"id\":7,\"method\":\"mining.submit\",\"params\":[\"own.rig\",\"6a\",\"00000001\",\"504e86ed\",\"########\"]}\n";
 const ANSWER: &[u8] = b"{\"id\":7,\"result\":true,\"error\":null}\n";
 const DIFFICULTY: &[u8] = b"{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1024.5]}\n";
 
@@ -70,9 +74,17 @@ fn a_share_and_its_answer_allocate_nothing() {
     };
     call(&mut session, GREETING, true);
     call(&mut session, GREETED, false);
+    call(&mut session, JOB, false);
+    let mut share = SHARE.to_vec();
+    let nonce_at = share.iter().position(|byte| *byte == b'#').expect("a place for the nonce");
+    let mut nonce = 0_u32;
     let mut rounds = |count: u64| {
         for _ in 0..count {
-            call(&mut session, SHARE, true);
+            nonce += 1;
+            for (digit, byte) in share[nonce_at..nonce_at + 8].iter_mut().enumerate() {
+                *byte = b"0123456789abcdef"[(nonce >> (28 - 4 * digit) & 15) as usize];
+            }
+            call(&mut session, &share, true);
             call(&mut session, ANSWER, false);
             call(&mut session, DIFFICULTY, false);
         }
@@ -82,6 +94,7 @@ fn a_share_and_its_answer_allocate_nothing() {
     rounds(10_000);
     let calls = CALLS.load(Ordering::Relaxed) - before;
     assert_eq!(stats.counts.shares.accepted, 10_010);
+    assert_eq!(session.client().mining.jobs(), 1, "shares of a job that is known, which are remembered");
     // The test harness has threads of its own, which may allocate now and then.
     assert!(calls < 100, "{calls} allocations in 10,000 rounds");
 }

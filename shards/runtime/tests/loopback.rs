@@ -136,7 +136,7 @@ fn a_miner_that_does_not_read_stops_the_pool_being_read() {
     let mut awake = Miner::connect(proxy.address).unwrap();
     awake.handshake("farm.awake").unwrap();
     let message =
-        format!(r#"{{"id":null,"method":"client.show_message","params":["{}"]}}"#, "x".repeat(4_000));
+        format!(r#"{{"id":null,"method":"mining.ping","params":[],"more":"{}"}}"#, "x".repeat(4_000));
     let deadline = Instant::now() + PATIENCE;
     while proxy.shells[0].pauses == 0 {
         pool.broadcast(&message);

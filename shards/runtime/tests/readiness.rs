@@ -126,7 +126,7 @@ fn what_a_miner_did_not_take_at_once_follows_when_it_reads() {
     let text = "x".repeat(4000);
     for _ in 0..LINES {
         pool.broadcast(&format!(
-            "{{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"{text}\"]}}"
+            "{{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"hi\"],\"more\":\"{text}\"}}"
         ));
     }
     proxy.until("the pool was heard", |stats, _| {

@@ -100,7 +100,7 @@ mod tests {
 
     fn notify(clean_jobs: bool) -> Notify {
         let nowhere = Span { start: 0, end: 0 };
-        Notify { job: JobId(7), clean_jobs, prev_hash: 0, job_at: nowhere, clean_at: None }
+        Notify { job: JobId(7), clean_jobs, prev_hash: 0, ntime: 0, job_at: nowhere, clean_at: None }
     }
 
     #[test]

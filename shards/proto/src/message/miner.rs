@@ -1,6 +1,6 @@
 //! What miners say.
 
-use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, USER_BYTES_MAX};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX, USER_BYTES_MAX};
 use crate::message::{Method, is_hex_text};
 use crate::session::Reject;
 use crate::wire::{Envelope, Json, JsonKind, fingerprint};
@@ -42,12 +42,12 @@ pub struct Submit<'t> {
     pub job: Json<'t>,
     /// Hexadecimal, 1 to [`EXTRANONCE2_BYTES_MAX`] bytes.
     pub extranonce2: &'t str,
-    /// Hexadecimal, up to 8 digits, perhaps not padded.
-    pub ntime: &'t str,
-    /// Hexadecimal, up to 8 digits, perhaps not padded.
-    pub nonce: &'t str,
-    /// Hexadecimal, up to 8 digits.
-    pub version_bits: Option<&'t str>,
+    /// Seconds since 1970: up to 8 hexadecimal digits, perhaps not padded.
+    pub ntime: u32,
+    /// Up to 8 hexadecimal digits, perhaps not padded.
+    pub nonce: u32,
+    /// Up to 8 hexadecimal digits.
+    pub version_bits: Option<u32>,
 }
 
 /// `mining.configure`: what was asked for.
@@ -73,6 +73,20 @@ pub struct Asked {
 }
 
 impl<'t> MinerMessage<'t> {
+    /// The user that it names.
+    #[must_use]
+    pub fn user(&self) -> Option<&'t str> {
+        match self {
+            MinerMessage::Authorize(authorize) => authorize.user.as_str(),
+            MinerMessage::Submit(submit) => submit.user.as_str(),
+            MinerMessage::Subscribe(_)
+            | MinerMessage::Configure(_)
+            | MinerMessage::ExtranonceSubscribe
+            | MinerMessage::Request(_)
+            | MinerMessage::Answer => None,
+        }
+    }
+
     /// Checks the shape of what `envelope` says.
     ///
     /// # Errors
@@ -91,6 +105,9 @@ impl<'t> MinerMessage<'t> {
         };
         if envelope.odd_method {
             return Err(Reject::NoMethod);
+        }
+        if name.len() > METHOD_BYTES_MAX {
+            return Err(Reject::BadMethod);
         }
         let method = Method::of(name);
         let message = match method {
@@ -167,12 +184,12 @@ impl<'t> Submit<'t> {
             return Err(Reject::BadParams);
         }
         let extranonce2 = hex(next()?, 2 * EXTRANONCE2_BYTES_MAX)?;
-        let ntime = hex(next()?, 8)?;
-        let nonce = hex(next()?, 8)?;
+        let ntime = number(next()?)?;
+        let nonce = number(next()?)?;
         let version_bits = match items.next() {
             None => None,
             Some(bits) if bits.kind() == JsonKind::Null => None,
-            Some(bits) => Some(hex(bits, 8)?),
+            Some(bits) => Some(number(bits)?),
         };
         if items.next().is_some() {
             return Err(Reject::BadParams);
@@ -186,6 +203,11 @@ fn hex(value: Json<'_>, digits_max: usize) -> Result<&str, Reject> {
     let text = value.as_str().ok_or(Reject::BadParams)?;
     let sized = (1..=digits_max).contains(&text.len());
     if sized && is_hex_text(text) { Ok(text) } else { Err(Reject::BadParams) }
+}
+
+/// One to eight hexadecimal digits of either case.
+fn number(value: Json<'_>) -> Result<u32, Reject> {
+    u32::from_str_radix(hex(value, 8)?, 16).map_err(|_| Reject::BadParams)
 }
 
 impl Configure {

@@ -1,7 +1,9 @@
 //! What pools say.
 
-use crate::limits::{BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX};
-use crate::message::{JobId, Method, block_mark, is_hex_text};
+use crate::limits::{
+    BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX,
+};
+use crate::message::{JobId, Method, block_mark, is_hex_text, notice};
 use crate::session::Filtered;
 use crate::wire::{Envelope, Json, JsonKind, Span};
 
@@ -18,7 +20,7 @@ pub enum PoolMessage<'t> {
     SetVersionMask(u32),
     /// `client.reconnect`
     Reconnect(Reconnect<'t>),
-    /// Any other request: relayed as it came.
+    /// A question or a notice that is for the miner itself: relayed as it came.
     Request(Method),
     /// The answer to a request.
     Answer,
@@ -33,6 +35,8 @@ pub struct Notify {
     pub clean_jobs: bool,
     /// Tells the block that this job builds on from others.
     pub prev_hash: u64,
+    /// The job's time, in seconds since 1970.
+    pub ntime: u32,
     /// Where the job's id stands in the line: a string without its quotes, or a number.
     pub job_at: Span,
     /// Where `clean_jobs` stands in the line, where that could be told.
@@ -74,6 +78,12 @@ impl<'t> PoolMessage<'t> {
         if envelope.odd_method {
             return Err(Filtered::NoMeaning);
         }
+        if envelope.id_raw().len() > ID_BYTES_MAX {
+            return Err(Filtered::BadId);
+        }
+        if name.len() > METHOD_BYTES_MAX {
+            return Err(Filtered::UnknownMethod);
+        }
         let method = Method::of(name);
         let params = envelope.params;
         let message = match method {
@@ -93,6 +103,11 @@ impl<'t> PoolMessage<'t> {
             Method::Reconnect => {
                 PoolMessage::Reconnect(Reconnect::read(params).ok_or(Filtered::ReconnectRefused)?)
             }
+            Method::ShowMessage => checked(method, notice::is_text(params), Filtered::BadShowMessage)?,
+            Method::GetVersion | Method::Ping | Method::Pong => {
+                checked(method, notice::is_bare(params), Filtered::BadRequest)?
+            }
+            Method::MultiVersion => checked(method, notice::is_versions(params), Filtered::BadRequest)?,
             Method::Subscribe
             | Method::Authorize
             | Method::Submit
@@ -101,18 +116,17 @@ impl<'t> PoolMessage<'t> {
             | Method::SuggestDifficulty
             | Method::SuggestTarget
             | Method::GetTransactions
-            | Method::MultiVersion
             | Method::Capabilities
             | Method::Term
-            | Method::Ping
-            | Method::Pong
-            | Method::ShowMessage
-            | Method::GetVersion
             | Method::Answer
-            | Method::Unknown => PoolMessage::Request(method),
+            | Method::Unknown => return Err(Filtered::UnknownMethod),
         };
         Ok((method, message))
     }
+}
+
+fn checked<'t>(method: Method, is_good: bool, otherwise: Filtered) -> Result<PoolMessage<'t>, Filtered> {
+    if is_good { Ok(PoolMessage::Request(method)) } else { Err(otherwise) }
 }
 
 impl Notify {
@@ -137,6 +151,7 @@ impl Notify {
             job: JobId::of(job),
             clean_jobs: is_clean,
             prev_hash: block_mark(prev_hash.as_str()?),
+            ntime: u32::from_str_radix(ntime.as_str()?, 16).ok()?,
             job_at: job_span(line, job, prev_hash.string_span()?)?,
             clean_at: clean_span(line, ntime.string_span()?.end + 1, is_clean),
         })

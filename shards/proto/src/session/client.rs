@@ -64,12 +64,16 @@ pub struct Client {
     pub subscribed: bool,
     /// Whether it rolls version bits.
     pub version_rolling: VersionRolling,
+    /// Whether it asked for version bits in the way from before BIP310, `mining.multi_version`.
+    pub multi_version_asked: bool,
     /// Whether it understands `mining.set_extranonce`, having asked for it.
     pub extranonce_asked: bool,
     /// Malformed messages so far.
     pub errors: u32,
     /// Messages refused for their rate, less those that it has made up for by keeping to it.
     pub rate_limited: u32,
+    /// Shares refused for what they are, less those that a pool accepted.
+    pub bad_shares: u32,
     /// For the rate-limit stage.
     pub bucket: Bucket,
     /// Its work: extranonce, difficulty, jobs.
@@ -83,9 +87,11 @@ impl Client {
             id,
             subscribed: false,
             version_rolling: VersionRolling::Unasked,
+            multi_version_asked: false,
             extranonce_asked: false,
             errors: 0,
             rate_limited: 0,
+            bad_shares: 0,
             bucket: Bucket::default(),
             mining: Mining::default(),
             workers: SmallVec::new(),

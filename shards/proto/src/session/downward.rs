@@ -3,7 +3,7 @@
 use super::PoolLoss;
 use super::pending::{Asked, Request};
 use super::{Cx, End, Filtered, Phase, Session, VersionRolling};
-use crate::limits::{EARLY_BYTES_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
+use crate::limits::{EARLY_BYTES_MAX, FILTERED_MAX, OUT_BYTES_MAX, OWN_REQUEST_ID, POOL_LINE_BYTES_MAX};
 use crate::message::{Configure, Method, Notify, PoolMessage, Reconnect, SubscribeResult, granted_mask};
 use crate::middleware::Stage;
 use crate::stats::Direction;
@@ -57,7 +57,7 @@ impl Session {
             Ok(read) => read,
             Err(filtered) => {
                 cx.stats.message(Direction::FromPool, envelope.method.map_or(Method::Unknown, Method::of));
-                return filter(cx, filtered);
+                return self.filter(cx, filtered);
             }
         };
         cx.stats.message(Direction::FromPool, method);
@@ -83,10 +83,11 @@ impl Session {
         let counts = cx.stats.pool(self.pool);
         counts.jobs += 1;
         counts.prev_hash = notify.prev_hash;
+        self.filtered = 0;
         if self.tag.is_any() {
             return self.notify_moved(cx, line, notify);
         }
-        self.client.mining.notify(*notify);
+        self.client.mining.notify(notify, cx.now, cx.policy.jobs_us);
         self.send_down(cx, Method::Notify, |out| out.extend_from_slice(line));
     }
 
@@ -94,7 +95,7 @@ impl Session {
         match self.client.version_rolling {
             // Some pools send the mask ahead of their answer.
             VersionRolling::Asked { mask: wanted } | VersionRolling::Granted { mask: wanted } => {
-                self.client.mining.set_version_mask(mask & wanted);
+                self.client.mining.set_version_mask(mask, wanted);
                 match &mut self.moving {
                     // Told at the end of the move, and not at all if the pool then refuses to have bits rolled.
                     Some(moving) => moving.is_mask_new = true,
@@ -103,7 +104,9 @@ impl Session {
                     }
                 }
             }
-            VersionRolling::Unasked | VersionRolling::Refused => filter(cx, Filtered::VersionMaskUnasked),
+            VersionRolling::Unasked | VersionRolling::Refused => {
+                self.filter(cx, Filtered::VersionMaskUnasked)
+            }
         }
     }
 
@@ -121,7 +124,7 @@ impl Session {
             self.client.mining.set_extranonce(set);
             self.send_down(cx, Method::SetExtranonce, |out| write::with_some_id(out, envelope));
         } else if self.client.mining.has_extranonce(set) {
-            filter(cx, Filtered::SameExtranonce);
+            self.filter(cx, Filtered::SameExtranonce);
         } else {
             // The miner would go on with the old extranonce and lose every share: it gets the new one by connecting again.
             self.end(cx, End::ExtranonceChanged);
@@ -141,13 +144,13 @@ impl Session {
         if pool.may_lead_to(host) && reconnect.port != Some(0) {
             self.redirect(cx, host, reconnect.port);
         } else {
-            filter(cx, Filtered::ReconnectRefused);
+            self.filter(cx, Filtered::ReconnectRefused);
         }
     }
 
     fn handle_answer<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>) {
         let Some(request) = self.pending.take(envelope.id_raw()) else {
-            return filter(cx, Filtered::Orphan);
+            return self.filter(cx, Filtered::Orphan);
         };
         if !self.is_subscribed {
             // The pool has done its part of the handshake; the next is the miner's.
@@ -170,6 +173,7 @@ impl Session {
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
                 cx.stats.pool(self.pool).verdict(verdict, waited_us);
+                self.count_verdict(verdict);
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }
@@ -190,7 +194,7 @@ impl Session {
     /// `granted` is the pool's mask, or none where it refused version rolling or said nothing of it.
     pub(super) fn configure_answered(&mut self, configure: &Configure, granted: Option<u32>) {
         if configure.asked.version_rolling {
-            self.client.mining.set_version_mask(granted.unwrap_or(0) & configure.mask);
+            self.client.mining.set_version_mask(granted.unwrap_or(0), configure.mask);
             self.client.version_rolling = match granted {
                 Some(_) => VersionRolling::Granted { mask: configure.mask },
                 None => VersionRolling::Refused,
@@ -224,14 +228,8 @@ impl Session {
             }
             None => {}
         }
-        let had_subscribed = self.is_subscribed;
         self.is_subscribed |= result.is_some();
-        let before = cx.out.to_miner.len();
         write_answer(cx, envelope, request);
-        if had_subscribed && self.moving.is_some() {
-            // What waits for the end of the move is older than this.
-            self.early.extend(cx.out.to_miner.drain(before..));
-        }
         if self.moving.is_none() {
             cx.out.to_miner.append(&mut self.early);
             self.early = Vec::new();
@@ -277,6 +275,16 @@ impl Session {
         }
     }
 
+    /// Keeps a message from the miner. A pool connection that has hardly anything else to say is given up. Answers that
+    /// nobody waits for do not count: what a miner asks, and how late a pool answers, says nothing about its words.
+    fn filter<P: Stage>(&mut self, cx: &mut Cx<'_, P>, filtered: Filtered) {
+        cx.stats.counts.filtered[filtered.index()] += 1;
+        self.filtered += u32::from(filtered != Filtered::Orphan);
+        if self.filtered > FILTERED_MAX {
+            self.lose_pool(cx, PoolLoss::Garbage);
+        }
+    }
+
     pub(super) fn finish_if_answered<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
         if let Phase::Finishing { end, .. } = self.phase
             && self.pending.submits() == 0
@@ -284,10 +292,6 @@ impl Session {
             self.end(cx, end);
         }
     }
-}
-
-fn filter<P>(cx: &mut Cx<'_, P>, filtered: Filtered) {
-    cx.stats.counts.filtered[filtered.index()] += 1;
 }
 
 fn is_refusal(result: &Json<'_>) -> bool {

@@ -1,15 +1,11 @@
 //! The work a miner has: where its shares live, how hard they are, which jobs it knows.
 
-use crate::limits::{EXTRANONCE2_MOVE_BYTES, JOBS_MAX};
+use super::jobs::Jobs;
+use super::repeats::Repeats;
+use crate::limits::EXTRANONCE2_MOVE_BYTES;
 use crate::message::{JobId, Notify, Submit, SubscribeResult};
+use crate::tick::Tick;
 use smallvec::SmallVec;
-
-/// A job and the difficulty that its shares were asked for.
-#[derive(Debug, Clone, Copy)]
-struct Job {
-    id: JobId,
-    difficulty: f64,
-}
 
 /// The work a miner has. A new difficulty or extranonce counts from the next notify.
 #[derive(Debug, Default)]
@@ -20,7 +16,10 @@ pub struct Mining {
     difficulty: f64,
     next_difficulty: f64,
     version_mask: u32,
-    jobs: Vec<Job>,
+    /// Version bits as the pool named them: its answer goes to the miner as it came, whatever the miner had asked for.
+    pool_mask: u32,
+    pub(super) jobs: Jobs,
+    pub(super) repeats: Repeats,
 }
 
 impl Mining {
@@ -42,7 +41,7 @@ impl Mining {
         self.version_mask
     }
 
-    /// How many jobs are remembered, at most [`JOBS_MAX`].
+    /// How many jobs are remembered that no newer one has voided, at most [`JOBS_MAX`](crate::limits::JOBS_MAX).
     #[must_use]
     pub fn jobs(&self) -> usize {
         self.jobs.len()
@@ -62,15 +61,18 @@ impl Mining {
     /// The difficulty that a share on this job was asked for; the present one for a job that was forgotten.
     #[must_use]
     pub fn difficulty_of(&self, id: JobId) -> f64 {
-        self.jobs.iter().rev().find(|known| known.id == id).map_or(self.difficulty, |known| known.difficulty)
+        self.jobs.difficulty_of(id).unwrap_or(self.difficulty)
     }
 
     pub(crate) fn set_difficulty(&mut self, difficulty: f64) {
         self.next_difficulty = difficulty;
     }
 
-    pub(crate) fn set_version_mask(&mut self, mask: u32) {
-        self.version_mask = mask;
+    /// The pool named these version bits, of which the miner `wanted` some.
+    pub(crate) fn set_version_mask(&mut self, named: u32, wanted: u32) {
+        self.version_mask = named & wanted;
+        self.pool_mask = named;
+        self.jobs.grant(named);
     }
 
     pub(crate) fn subscribed(&mut self, result: &SubscribeResult<'_>) {
@@ -113,18 +115,16 @@ impl Mining {
     /// Its pool is gone, and the jobs and the difficulty with it. Extranonce and mask are what the miner still has.
     pub(crate) fn lose_pool(&mut self) {
         self.jobs.clear();
+        self.repeats.clear();
         self.next_difficulty = 0.0;
     }
 
-    pub(crate) fn notify(&mut self, notify: Notify) {
+    /// A new job. `jobs_us`: how long it is good once there is a newer one.
+    pub(crate) fn notify(&mut self, notify: &Notify, now: Tick, jobs_us: u64) {
         self.difficulty = self.next_difficulty;
         self.extranonce2_size = self.next_extranonce2_size;
-        if notify.clean_jobs {
-            self.jobs.clear();
+        if self.jobs.take(notify, self.difficulty, self.pool_mask, now, jobs_us) {
+            self.repeats.keep(|number| self.jobs.has(number));
         }
-        if self.jobs.len() == JOBS_MAX {
-            self.jobs.remove(0);
-        }
-        self.jobs.push(Job { id: notify.job, difficulty: self.difficulty });
     }
 }

@@ -158,6 +158,7 @@ impl Session {
         self.pool = pool;
         self.phase = Phase::Up;
         self.is_owed = false;
+        self.filtered = 0;
         self.greeting_since = cx.now;
         // Nothing was to be said while there was no pool.
         self.last_message = cx.now;
@@ -261,13 +262,13 @@ impl Session {
         configure: &Configure,
         result: Option<Json<'_>>,
     ) {
-        let granted = result.and_then(granted_mask).unwrap_or(0) & configure.mask;
+        let named = result.and_then(granted_mask).unwrap_or(0);
         // A miner that was refused rolls nothing, and some idle when they are told of a mask that they were refused.
         let rolls = configure.asked.version_rolling
             && matches!(self.client.version_rolling, VersionRolling::Granted { .. });
-        let is_new = rolls && granted != self.client.mining.version_mask();
+        let is_new = rolls && named & configure.mask != self.client.mining.version_mask();
         if rolls {
-            self.client.mining.set_version_mask(granted);
+            self.client.mining.set_version_mask(named, configure.mask);
         }
         if let Some(moving) = &mut self.moving {
             moving.is_mask_new |= is_new;
@@ -337,7 +338,8 @@ impl Session {
             }
         }
         let clean = notify.clean_at.filter(|_| is_first && !notify.clean_jobs);
-        self.client.mining.notify(Notify { clean_jobs: notify.clean_jobs || is_first, ..*notify });
+        let job = Notify { clean_jobs: notify.clean_jobs || is_first, ..*notify };
+        self.client.mining.notify(&job, cx.now, cx.policy.jobs_us);
         let tag = self.tag.bytes();
         self.send_down(cx, Method::Notify, |out| write_tagged(out, line, notify, &tag, clean));
     }

@@ -34,6 +34,12 @@ impl UserRule {
         UserRule { account, separators: separators.iter().filter(|s| !s.is_empty()).cloned().collect() }
     }
 
+    /// Whether an account takes the place of the miner's.
+    #[must_use]
+    pub fn replaces_account(&self) -> bool {
+        self.account.is_some()
+    }
+
     /// Appends `line`, whose user is `user`, with the account in its place, and without the bytes of `cut`, which stand
     /// behind the user.
     pub(crate) fn write_submit(&self, out: &mut Vec<u8>, line: &[u8], user: Json<'_>, cut: Option<Span>) {

@@ -74,6 +74,10 @@ pub struct Policy {
     pub hold_us: u64,
     /// Microseconds a pool may take to answer `mining.subscribe`, and may answer nothing at all while shares wait.
     pub answer_us: u64,
+    /// Microseconds for which a job is good once there is a newer one.
+    pub jobs_us: u64,
+    /// Microseconds from its coming for which shares of a job are held against those sent before.
+    pub submissions_us: u64,
 }
 
 impl Default for Policy {
@@ -84,6 +88,8 @@ impl Default for Policy {
             idle_us: 600_000_000,
             hold_us: 0,
             answer_us: SUBSCRIBE_ANSWER_US,
+            jobs_us: 600_000_000,
+            submissions_us: 2 * 86_400_000_000,
         }
     }
 }
@@ -93,6 +99,12 @@ impl Policy {
     #[must_use]
     pub fn for_pool(pool: PoolPolicy) -> Policy {
         Policy { pools: vec![pool], ..Policy::default() }
+    }
+
+    /// Whether some pool has an account that takes the place of the miners'.
+    #[must_use]
+    pub fn replaces_accounts(&self) -> bool {
+        self.pools.iter().any(|pool| pool.user.replaces_account())
     }
 
     /// A pool. A number that stands for none, because the list has become shorter, means the last.

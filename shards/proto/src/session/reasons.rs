@@ -15,9 +15,11 @@ labels! {
         BadId => "bad_id",
         /// Neither a request nor an answer that somebody could wait for.
         NoMethod => "no_method",
+        /// A method's name that is too long.
+        BadMethod => "bad_method",
         /// Parameters of a wrong number, type or size.
         BadParams => "bad_params",
-        /// A user name that is too long or holds control characters.
+        /// A user name that is too long, or holds control characters.
         BadUser => "bad_user",
         /// A method that only pools may use.
         NotForMiners => "not_for_miners",
@@ -35,8 +37,16 @@ labels! {
         RateLimited => "rate_limited",
         /// Extranonce subscription is switched off for this pool, and no other pool could make use of it.
         ExtranonceOff => "extranonce_off",
-        /// A share for a job of a pool that the miner has left.
+        /// A share for a job that is void or too old, or of a pool that the miner has left.
         StaleJob => "stale_job",
+        /// A share for a job that the pool never gave.
+        UnknownJob => "unknown_job",
+        /// A share that the miner has sent before.
+        DuplicateShare => "duplicate_share",
+        /// A share with version bits that the miner was not granted.
+        BadVersionBits => "bad_version_bits",
+        /// A share whose time is before its job's, or too far ahead.
+        BadNtime => "bad_ntime",
         /// A share while the miner has no pool.
         NoPool => "no_pool",
     }
@@ -52,6 +62,7 @@ impl Reject {
             Reject::DuplicateKey => (20, "Duplicate key"),
             Reject::BadId => (20, "Invalid id"),
             Reject::NoMethod => (20, "No method"),
+            Reject::BadMethod => (-3, "Invalid method"),
             Reject::BadParams => (20, "Invalid parameters"),
             Reject::BadUser => (24, "Invalid user name"),
             Reject::NotForMiners => (-3, "Method not allowed"),
@@ -62,7 +73,10 @@ impl Reject {
             Reject::TooManyPending => (20, "Too many requests in flight"),
             Reject::RateLimited => (20, "Rate limit exceeded"),
             Reject::ExtranonceOff => (20, "Not supported."),
-            Reject::StaleJob => (21, "Job not found"),
+            Reject::StaleJob | Reject::UnknownJob => (21, "Job not found"),
+            Reject::DuplicateShare => (22, "Duplicate share"),
+            Reject::BadVersionBits => (20, "Invalid version mask"),
+            Reject::BadNtime => (20, "Ntime out of range"),
             Reject::NoPool => (20, "No pool connection"),
         }
     }
@@ -76,6 +90,7 @@ impl Reject {
             | Reject::DuplicateKey
             | Reject::BadId
             | Reject::NoMethod
+            | Reject::BadMethod
             | Reject::BadParams
             | Reject::BadUser
             | Reject::NotForMiners
@@ -87,6 +102,39 @@ impl Reject {
             | Reject::RateLimited
             | Reject::ExtranonceOff
             | Reject::StaleJob
+            | Reject::UnknownJob
+            | Reject::DuplicateShare
+            | Reject::BadVersionBits
+            | Reject::BadNtime
+            | Reject::NoPool => false,
+        }
+    }
+
+    /// Whether it speaks of a share that no pool would credit; too many of these end the link.
+    #[must_use]
+    pub fn is_bad_share(self) -> bool {
+        match self {
+            Reject::BadExtranonce2
+            | Reject::StaleJob
+            | Reject::UnknownJob
+            | Reject::DuplicateShare
+            | Reject::BadVersionBits
+            | Reject::BadNtime => true,
+            Reject::Malformed
+            | Reject::NotObject
+            | Reject::DuplicateKey
+            | Reject::BadId
+            | Reject::NoMethod
+            | Reject::BadMethod
+            | Reject::BadParams
+            | Reject::BadUser
+            | Reject::NotForMiners
+            | Reject::Unauthorized
+            | Reject::NotSubscribed
+            | Reject::TooManyWorkers
+            | Reject::TooManyPending
+            | Reject::RateLimited
+            | Reject::ExtranonceOff
             | Reject::NoPool => false,
         }
     }
@@ -122,6 +170,14 @@ labels! {
         SameExtranonce => "same_extranonce",
         /// A version mask for a miner that did not ask for version rolling, or was refused it.
         VersionMaskUnasked => "version_mask_unasked",
+        /// A request that Stratum does not know, or that miners are not asked.
+        UnknownMethod => "unknown_method",
+        /// A request with an id that is too long.
+        BadId => "bad_id",
+        /// A client.show_message that is not one short text without control characters.
+        BadShowMessage => "bad_show_message",
+        /// Another request with parameters that it does not have.
+        BadRequest => "bad_request",
         /// A client.reconnect to another host or port, the classic hijack, or an unreadable one.
         ReconnectRefused => "reconnect_refused",
     }
@@ -152,7 +208,7 @@ labels! {
         Refused => "refused",
         /// The pool refused every worker that it was asked to authorize again.
         Unauthorized => "unauthorized",
-        /// The pool sent something that is not JSON, no object, or ambiguous.
+        /// The pool sent something that is not JSON, no object, or ambiguous; or little else than what is kept from miners.
         Garbage => "garbage",
         /// The pool sent a line beyond the cap.
         LineTooLong => "line_too_long",
@@ -252,7 +308,7 @@ labels! {
         PoolSwitched => "pool_switched",
         /// The pool did not answer in time.
         PoolSilent => "pool_silent",
-        /// The pool sent something that is not JSON, no object, or ambiguous.
+        /// The pool sent something that is not JSON, no object, or ambiguous; or little else than what is kept from miners.
         PoolGarbage => "pool_garbage",
         /// The pool sent a line beyond the cap.
         PoolLineTooLong => "pool_line_too_long",
@@ -282,6 +338,8 @@ labels! {
         TooManyErrors => "too_many_errors",
         /// The miner went on sending far beyond its rate limit.
         Flood => "flood",
+        /// The miner sent far more bad shares than good ones.
+        BadShares => "bad_shares",
         /// The miner sent more than may be held before its pool link is up.
         HeldTooMuch => "held_too_much",
         /// One read called for more output than may be produced at once.
@@ -314,9 +372,12 @@ impl End {
             // Scanners, and others that know no Stratum.
             End::NotStratum | End::TlsFailed | End::BadProxyHeader => Some(10.0),
             // Attempts to use memory or time up.
-            End::LineTooLong | End::HeldTooMuch | End::OutputFlood | End::Flood | End::TooManyErrors => {
-                Some(20.0)
-            }
+            End::LineTooLong
+            | End::HeldTooMuch
+            | End::OutputFlood
+            | End::Flood
+            | End::TooManyErrors
+            | End::BadShares => Some(20.0),
             End::HandshakeTimeout | End::HalfLine if !is_miner => Some(5.0),
             End::SlowReader => Some(5.0),
             // Connect and leave.

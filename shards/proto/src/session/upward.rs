@@ -5,6 +5,7 @@ use super::pending::Asked;
 use super::{Cx, End, Phase, Reject, Session, VersionRolling};
 use crate::limits::{
     HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX, PROTOCOL_ERRORS_MAX, RATE_LIMITED_MAX,
+    USER_REPLACED_BYTES_MAX,
 };
 use crate::message::{Authorize, JobId, Method, MinerMessage, Submit};
 use crate::middleware::{Flow, Request, Stage};
@@ -83,6 +84,10 @@ impl Session {
 
     /// Notes what the request says of the miner; then it goes to the pool, or waits for one.
     fn take_request<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>) {
+        let is_long = request.message.user().is_some_and(|user| user.len() > USER_REPLACED_BYTES_MAX);
+        if is_long && cx.policy.replaces_accounts() {
+            return self.refuse_request(cx, request, Reject::BadUser);
+        }
         match request.message {
             MinerMessage::Subscribe(_) => self.client.subscribed = true,
             MinerMessage::Authorize(authorize) => {
@@ -103,6 +108,7 @@ impl Session {
             MinerMessage::ExtranonceSubscribe if !cx.policy.pools.iter().any(|pool| pool.extranonce) => {
                 return self.answer_extranonce(cx, request);
             }
+            MinerMessage::Request(Method::MultiVersion) => self.client.multi_version_asked = true,
             MinerMessage::Configure(_)
             | MinerMessage::Submit(_)
             | MinerMessage::ExtranonceSubscribe
@@ -208,6 +214,9 @@ impl Session {
         } else {
             (JobId::of(submit.job), None)
         };
+        if let Err(reject) = self.check_share(cx, submit, job) {
+            return self.refuse(cx, Method::Submit, envelope.id_raw(), reject);
+        }
         let difficulty = self.client.mining.difficulty_of(job);
         self.pending.push(envelope.id_owned(), Asked::Submit { difficulty }, cx.now);
         self.unheard_since = self.unheard_since.min(cx.now);
@@ -255,6 +264,9 @@ impl Session {
             if self.client.errors > PROTOCOL_ERRORS_MAX {
                 self.end(cx, End::TooManyErrors);
             }
+        }
+        if reject.is_bad_share() {
+            self.count_bad_share(cx);
         }
         if reject == Reject::RateLimited {
             self.client.rate_limited += 1;

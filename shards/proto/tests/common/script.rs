@@ -3,15 +3,16 @@
 //! ```text
 //! # text                 a comment
 //! !policy key=value …    what holds for the session; before anything else. Keys: extranonce, user, password,
-//!                        separators (each character is one), host, port, domain, handshake, idle, hold, answer
-//!                        (durations). There is a second pool like it, for the account `second`
+//!                        separators (each character is one), host, port, domain, handshake, idle, hold, answer,
+//!                        jobs, submissions (durations). There is a second pool like it, for the account `second`
 //! !include NAME          the steps of include/NAME.txt
 //! !new                   another connection, held to the same policy unless another follows
 //! > LINE                 the miner sends LINE and a line feed
 //! >> LINE                the pool must get LINE and a line feed
 //! < LINE                 the pool sends
 //! << LINE                the miner must get
-//! >| >>| <| <<|          the same without a line feed, with \r \n \t \0 \\ \xHH and {{COUNT*TEXT}}
+//! >| >>| <| <<|          the same without a line feed, with \r \n \t \0 \\ \xHH and {{COUNT*TEXT}}, in which \# is the
+//!                        number of the repetition, from zero, as eight hexadecimal digits
 //! >> =   << =            exactly what the other side sent last
 //! !dial  !end LABEL  !alive            what the session wants done; nothing else may be wanted
 //! !up POOL  !unreachable  !connect-timeout  !pool-eof  !pool-reset  !miner-eof  !drain TIME  !wait TIME
@@ -181,6 +182,8 @@ fn policy(settings: &str) -> Result<Policy, String> {
             "idle" => policy.idle_us = micros(value)?,
             "hold" => policy.hold_us = micros(value)?,
             "answer" => policy.answer_us = micros(value)?,
+            "jobs" => policy.jobs_us = micros(value)?,
+            "submissions" => policy.submissions_us = micros(value)?,
             "domain" => pool.reconnect_domains.push(value.to_owned()),
             _ => return Err(format!("unknown key {key}")),
         }
@@ -199,7 +202,9 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
         && let Ok(count) = count.parse::<usize>()
     {
         let (repeated, after) = rest.split_once("}}").ok_or("`}}` is missing")?;
-        return Ok([unescape(before)?, unescape(repeated)?.repeat(count), unescape(after)?].concat());
+        let numbered = (0..count).map(|number| unescape(&repeated.replace("\\#", &format!("{number:08x}"))));
+        let repeated = numbered.collect::<Result<Vec<_>, _>>()?.concat();
+        return Ok([unescape(before)?, repeated, unescape(after)?].concat());
     }
     let mut bytes = Vec::new();
     let mut rest = text;

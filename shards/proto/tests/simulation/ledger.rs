@@ -32,6 +32,8 @@ pub(crate) struct Work {
     /// Extranonce1 and the bytes of extranonce2, lower case.
     pub(crate) extranonce: Option<(String, u64)>,
     pub(crate) mask: u32,
+    /// The job's time.
+    pub(crate) ntime: u32,
     /// The extranonce2 of the share has the size it should have.
     pub(crate) is_sized: bool,
 }

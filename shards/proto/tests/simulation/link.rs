@@ -1,5 +1,6 @@
 //! One session under test, with everything that must hold after each of its calls.
 
+use crate::credit::Fate;
 use crate::ledger::{Kind, Ledger, Said, nonce_of, number_after, verdict_of};
 use crate::model::Model;
 use crate::moves::{Moves, check_pools, end_of};
@@ -131,7 +132,7 @@ impl Link {
         now: u64,
         bytes: &[u8],
     ) -> Outcome {
-        let before = self.messages(Direction::FromMiner);
+        let (before, was_up) = (self.messages(Direction::FromMiner), self.is_up);
         let outcome =
             self.call(shard, now, |session, cx, parser| session.handle_miner_bytes(cx, parser, bytes));
         self.bytes_from[0] += bytes.len() as u64;
@@ -148,11 +149,47 @@ impl Link {
                 said.difficulty = self.model.difficulty_of(&said.work.job);
             }
         }
+        if was_up && self.is_up && !self.session.is_over() {
+            self.judge_shares(&shard.policy, ledger, now, &lines[..taken], &outcome);
+        } else {
+            let tags = lines[..taken].iter().filter_map(|line| number_after(line, "\"tag\":"));
+            tags.for_each(|tag| self.model.credit.said(&ledger.said[tag]));
+        }
         if self.is_up && !self.session.is_over() {
             let answered = count_lines(&outcome.to_miner);
             assert_eq!(answered + count_lines(&outcome.to_pool), taken as u64, "each line goes one way");
         }
         outcome
+    }
+
+    /// Holds what became of the miner's shares against the model: each line went to the pool or was answered, in its order.
+    fn judge_shares(
+        &mut self,
+        policy: &Policy,
+        ledger: &Ledger,
+        now: u64,
+        lines: &[Vec<u8>],
+        outcome: &Outcome,
+    ) {
+        let sent = Lines::default().cut(&outcome.to_pool);
+        let mut sent = sent.iter().filter_map(|line| number_after(line, "\"tag\":")).peekable();
+        let mut answers = Lines::default().cut(&outcome.to_miner).into_iter();
+        for line in lines {
+            let tag = number_after(line, "\"tag\":");
+            let fate = if tag.is_some() && sent.next_if(|sent| Some(*sent) == tag).is_some() {
+                Fate::Sent
+            } else {
+                let answer = answers.next().expect("each line goes one way");
+                let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+                Fate::Refused(answer["error"][1].as_str().unwrap_or_default().to_owned())
+            };
+            let Some(said) = tag.map(|tag| &ledger.said[tag]) else { continue };
+            if said.kind == Kind::Submit {
+                let generation = self.moves.generation;
+                self.model.credit.judge(said, &fate, generation, (policy, now));
+            }
+            self.model.credit.said(said);
+        }
     }
 
     /// Bytes of the pool.
@@ -174,18 +211,20 @@ impl Link {
         }
         assert!(taken <= lines.len());
         for line in &lines[..taken] {
-            self.judge(ledger, line, now);
+            self.judge(ledger, &shard.policy, line, now);
         }
         outcome
     }
 
     /// Lets the model take a line of the pool.
-    fn judge(&mut self, ledger: &mut Ledger, line: &[u8], now: u64) {
+    fn judge(&mut self, ledger: &mut Ledger, policy: &Policy, line: &[u8], now: u64) {
         let id = number_after(line, "\"id\":");
         if let Some(tag) = id.and_then(|id| self.again.remove(&id)) {
             return self.judge_again(&ledger.said[tag], line);
         }
-        let Some(tag) = number_after(line, "\"echo\":") else { return self.model.pool_says(line) };
+        let Some(tag) = number_after(line, "\"echo\":") else {
+            return self.model.pool_says(line, policy, now);
+        };
         let said = &mut ledger.said[tag];
         if said.kind == Kind::Authorize {
             let message = serde_json::from_slice(line).expect("pools answer in JSON");

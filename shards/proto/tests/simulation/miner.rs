@@ -30,6 +30,8 @@ pub(crate) enum Temper {
     Sleepy,
     /// Greets, shares, and closes its sending side at once.
     Leaves,
+    /// Sends one share a thousand times and more.
+    Stuck,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,18 @@ pub(crate) struct Job {
     pub(crate) work: Work,
 }
 
+/// A share as the miner made it.
+#[derive(Debug, Clone)]
+pub(crate) struct Share {
+    pub(crate) job: Job,
+    pub(crate) extranonce2: String,
+    pub(crate) ntime: u32,
+    pub(crate) nonce: u32,
+    /// What stands behind the nonce.
+    pub(crate) bits: String,
+    pub(crate) is_sized: bool,
+}
+
 /// Jobs that a miner still makes a share for now and then.
 const JOBS_KEPT: usize = 6;
 
@@ -76,6 +90,8 @@ pub(crate) struct Miner {
     jobs: VecDeque<Job>,
     extranonce: Option<(String, u64)>,
     mask: u32,
+    /// The last share.
+    pub(crate) last: Option<Share>,
     /// Ids of the pool's questions that are not answered yet.
     owed: Vec<String>,
     has_acted: bool,
@@ -87,10 +103,23 @@ pub(crate) struct Miner {
 impl Miner {
     pub(crate) fn new(link: usize, rng: &mut Rng) -> Miner {
         use Temper::{
-            Flooding, Hasty, Leaves, ManyWorkers, Mute, Noisy, Sleepy, Stalls, Steady, Stranger, TooLong,
+            Flooding, Hasty, Leaves, ManyWorkers, Mute, Noisy, Sleepy, Stalls, Steady, Stranger, Stuck,
+            TooLong,
         };
-        let odd =
-            [Noisy, Flooding, Stranger, TooLong, Stalls, Mute, ManyWorkers, Hasty, Sleepy, Leaves, Leaves];
+        let odd = [
+            Noisy,
+            Flooding,
+            Stranger,
+            TooLong,
+            Stalls,
+            Mute,
+            ManyWorkers,
+            Hasty,
+            Sleepy,
+            Stuck,
+            Leaves,
+            Leaves,
+        ];
         let temper = if rng.percent(60) { Steady } else { rng.pick(&odd) };
         let ids = Ids::pick(rng);
         let mut plan = plan(rng);
@@ -115,6 +144,7 @@ impl Miner {
             jobs: VecDeque::new(),
             extranonce: None,
             mask: 0,
+            last: None,
             owed: Vec::new(),
             has_acted: false,
             has_greeted: false,
@@ -185,6 +215,7 @@ impl Miner {
             | Temper::Mute
             | Temper::ManyWorkers
             | Temper::Hasty
+            | Temper::Stuck
             | Temper::Sleepy => {}
         }
         self.has_greeted = self.temper != Temper::Mute;
@@ -233,7 +264,13 @@ impl Miner {
                 }
             }
             Temper::Sleepy | Temper::Leaves => {}
-            Temper::Steady
+            Temper::Stuck if talk.rng.percent(10) => {
+                for _ in 0..talk.rng.between(800, 1_500) {
+                    talk.share_again(self);
+                }
+            }
+            Temper::Stuck
+            | Temper::Steady
             | Temper::Noisy
             | Temper::Flooding
             | Temper::Stranger
@@ -293,6 +330,7 @@ impl Miner {
                 job: format!("{:x}", number(3)),
                 extranonce: self.extranonce.clone(),
                 mask: self.mask,
+                ntime: number(7),
                 is_sized: true,
             },
         });

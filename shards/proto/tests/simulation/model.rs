@@ -2,7 +2,8 @@
 //!
 //! Of a pool that is lost, nothing is known any more but what the miner still works with.
 
-use loka_proto::{Stats, limits};
+use crate::credit::Credit;
+use loka_proto::{Policy, Stats};
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
@@ -10,20 +11,21 @@ pub(crate) struct Model {
     pub(crate) expected: Stats,
     next_difficulty: f64,
     difficulty: f64,
-    jobs: Vec<(String, f64)>,
+    pub(crate) credit: Credit,
     /// Subscribes that the pool was sent and that are not answered yet.
     subscribes: u32,
     /// No subscribe was answered since the first of them was sent.
     is_first_line_due: bool,
     /// A pool took a subscribe; a miner that sends another goes on working meanwhile.
     pub(crate) is_subscribed: bool,
+    has_work: bool,
     /// The next job is the first of a pool connection that the miner is moved to.
     pub(crate) is_job_first: bool,
 }
 
 impl Model {
     /// Takes a line of the pool that answers nothing. Lines that are no JSON end the session and change nothing here.
-    pub(crate) fn pool_says(&mut self, line: &[u8]) {
+    pub(crate) fn pool_says(&mut self, line: &[u8], policy: &Policy, now: u64) {
         let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { return };
         let params = &message["params"];
         match message["method"].as_str() {
@@ -34,39 +36,34 @@ impl Model {
             Some("mining.notify") => {
                 // Whole ones name the block before; the others here are of a wrong size and must be filtered.
                 let is_whole = params[1].as_str().is_some_and(|hash| hash.len() == 64);
-                let Some(params) = params.as_array().filter(|_| is_whole) else { return };
+                let Some(list) = params.as_array().filter(|_| is_whole) else { return };
                 let is_first = std::mem::take(&mut self.is_job_first);
                 if is_first && self.next_difficulty == 0.0 {
                     self.next_difficulty = 1.0;
                 }
                 self.difficulty = self.next_difficulty;
-                if is_first || params.last().is_some_and(|clean_jobs| clean_jobs == true) {
-                    self.jobs.clear();
-                }
-                if self.jobs.len() == limits::JOBS_MAX {
-                    self.jobs.remove(0);
-                }
-                let job = params[0].as_str().expect("jobs have names").to_owned();
-                self.jobs.push((job, self.difficulty));
+                self.has_work = true;
+                let is_clean = is_first || list.last().is_some_and(|clean_jobs| clean_jobs == true);
+                self.credit.gives(params, is_clean, self.difficulty, (policy, now));
             }
             Some(_) | None => {}
         }
     }
 
-    /// Whether the pool has given work that is still good.
+    /// Whether the pool has given work.
     pub(crate) fn has_job(&self) -> bool {
-        !self.jobs.is_empty()
+        self.has_work
     }
 
     /// What a share on this job is worth.
     pub(crate) fn difficulty_of(&self, job: &str) -> f64 {
-        let known = self.jobs.iter().rev().find(|(name, _)| name == job);
-        known.map_or(self.difficulty, |(_, difficulty)| *difficulty)
+        self.credit.difficulty_of(job).unwrap_or(self.difficulty)
     }
 
     /// The pool connection is lost, and the miner stays.
     pub(crate) fn lose_pool(&mut self) {
-        self.jobs.clear();
+        self.credit.lose_pool(self.is_subscribed);
+        self.has_work = false;
         self.next_difficulty = 0.0;
         self.subscribes = 0;
         self.is_first_line_due = false;

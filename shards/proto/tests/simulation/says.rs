@@ -83,7 +83,7 @@ pub(crate) fn answer(layout: u64, id: &str, result: &str, error: &str, tag: usiz
 pub(crate) fn bad_line(rng: &mut Rng, id: &str, tag: usize) -> (Vec<u8>, String) {
     let null = "null".to_owned();
     let deep = format!("{}{}", "[".repeat(20), "]".repeat(20));
-    let (line, id) = match rng.below(14) {
+    let (line, id) = match rng.below(15) {
         0 => ("not json\n".to_owned(), null),
         1 => ("[1,2]\n".to_owned(), null),
         2 => (format!("{{\"id\":7,\"id\":8,\"method\":\"mining.ping\",\"tag\":{tag}}}\n"), null),
@@ -96,6 +96,9 @@ pub(crate) fn bad_line(rng: &mut Rng, id: &str, tag: usize) -> (Vec<u8>, String)
         9 => (request(0, Some(id), "mining.authorize", "[\"a\\u0001b\",\"x\"]", tag), id.to_owned()),
         10 => (request(2, Some(id), "mining.authorize", "[]", tag), id.to_owned()),
         11 => (request(1, Some(id), "mining.deep", &deep, tag), null),
+        13 => {
+            (request(0, Some(id), &format!("mining.auth{}", "o".repeat(60)), "[\"a.b\"]", tag), id.to_owned())
+        }
         12 => (format!("{{\"id\":{id},\"method\":5,\"tag\":{tag}}}\n"), id.to_owned()),
         _ => {
             let mut line = request(0, Some(id), "mining.ping", "[\"?\"]", tag).into_bytes();
@@ -115,8 +118,9 @@ fn submit(id: &str, params: &str, tag: usize) -> String {
 /// name, which job of which pool connection it is.
 pub(crate) fn notify(layout: u64, generation: u32, job: u64, clean_jobs: bool) -> Vec<u8> {
     let hash = "7c".repeat(32);
+    let ntime = 0x65a1_b2c3 + job;
     let params = format!(
-        "[\"{job:x}\",\"{hash}\",\"{generation:08x}\",\"{job:08x}\",[\"{hash}\",\"{hash}\"],\"20000000\",\"17034219\",\"65a1b2c3\""
+        "[\"{job:x}\",\"{hash}\",\"{generation:08x}\",\"{job:08x}\",[\"{hash}\",\"{hash}\"],\"20000000\",\"17034219\",\"{ntime:08x}\""
     );
     let line = match layout % 3 {
         0 => format!("{{\"id\":null,\"method\":\"mining.notify\",\"params\":{params},{clean_jobs}]}}\n"),
@@ -131,7 +135,11 @@ pub(crate) fn notify(layout: u64, generation: u32, job: u64, clean_jobs: bool) -
 /// Messages of a pool that must not reach a miner, and leave the link as it was.
 pub(crate) fn filtered(rng: &mut Rng) -> &'static [u8] {
     rng.pick(&[
-        b"{\"id\":999999999,\"result\":true,\"error\":null}\n".as_slice(),
+        b"{\"id\":5,\"method\":\"mining.hashrate\",\"params\":[]}\n".as_slice(),
+        b"{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"a\\nb\"]}\n",
+        b"{\"id\":5,\"method\":\"mining.ping\",\"params\":[{}]}\n",
+        b"{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"method\":\"mining.ping\"}\n",
+        b"{\"id\":999999999,\"result\":true,\"error\":null}\n",
         b"{\"id\":null}\n",
         b"{\"method\":\"mining.notify\",\"params\":[\"x\",\"y\",true]}\n",
         b"{\"method\":\"mining.notify\",\"params\":[]}\n",

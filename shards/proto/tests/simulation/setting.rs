@@ -147,6 +147,8 @@ pub(crate) fn shard(rng: &mut Rng) -> Shard {
         answer_us: rng.pick(&[10 * SECOND, 30 * SECOND]),
         handshake_us: 15 * SECOND,
         idle_us: rng.pick(&[20 * SECOND, 600 * SECOND]),
+        jobs_us: rng.pick(&[8 * SECOND, 600 * SECOND]),
+        submissions_us: rng.pick(&[10 * SECOND, 86_400 * SECOND]),
     };
     Shard {
         pipeline,

@@ -1,7 +1,7 @@
 //! What miners say, written into the ledger as it is said.
 
 use crate::ledger::{Kind, Ledger, Work, nonce_of};
-use crate::miner::{Miner, Step, Temper};
+use crate::miner::{Miner, Share, Step, Temper};
 use crate::rng::Rng;
 use crate::says::{Account, bad_line, request};
 
@@ -147,23 +147,58 @@ impl<'a> Talk<'a> {
         self.ask_as(miner, Kind::Authorize, "mining.authorize", &format!("[\"{user}\"{password}]"), &seen);
     }
 
+    /// A new share. Few of them are wrong in some way.
     pub(crate) fn share(&mut self, miner: &mut Miner) {
-        let tag = self.ledger.next_tag();
-        let nonce = nonce_of(tag);
+        let nonce = nonce_of(self.ledger.next_tag());
         let job = miner.job(self.rng);
         let usual = job.work.extranonce.as_ref().map_or(4, |(_, bytes)| *bytes);
         let size = if self.rng.percent(2) { self.rng.between(1, 16) } else { usual };
-        let digits = 2 * usize::try_from(size).expect("a small number");
-        let bits = self.rng.pick(&["", "", ",\"1fffe000\"", ",null"]);
-        let zero = 0;
+        let (zero, digits) = (0, 2 * usize::try_from(size).expect("a small number"));
+        let given = job.work.mask;
+        let bits = match self.rng.below(40) {
+            0 => self.rng.pick(&[0x8000_0000, 0x1fff_e000, 1]),
+            1..16 => given & u32::try_from(self.rng.below(1 << 32)).expect("32 bits"),
+            16..20 => given,
+            _ => 0,
+        };
+        let none = self.rng.pick(&["", "", ",null", ",\"0\""]);
+        let bits = if bits == 0 { none.to_owned() } else { format!(",\"{bits:08x}\"") };
+        let rolls = match self.rng.below(60) {
+            0 => self.rng.pick(&[-1, -1_000_000_000, 7_600, 1_000_000_000]),
+            1 => 7_200,
+            2..20 => i64::try_from(self.rng.below(60)).expect("a small number"),
+            _ => 0,
+        };
+        let ntime = u32::try_from(i64::from(job.work.ntime).saturating_add(rolls).max(0)).expect("32 bits");
+        let extranonce2 = format!("{zero:0digits$x}");
+        self.say_share(miner, &Share { job, extranonce2, ntime, nonce, bits, is_sized: size == usual });
+    }
+
+    /// The last share once more.
+    pub(crate) fn share_again(&mut self, miner: &mut Miner) {
+        match miner.last.clone() {
+            Some(share) => self.say_share(miner, &share),
+            None => self.share(miner),
+        }
+    }
+
+    fn say_share(&mut self, miner: &mut Miner, share: &Share) {
+        let tag = self.ledger.next_tag();
+        let Share { job, extranonce2, ntime, nonce, bits, is_sized } = share;
+        let nonce = match self.rng.below(3) {
+            0 => format!("{nonce:x}"),
+            1 => format!("{nonce:08x}"),
+            _ => format!("{nonce:08X}"),
+        };
         let params = |user: &str, job: &str| {
-            format!("[\"{user}\",\"{job}\",\"{zero:0digits$x}\",\"65A1b2c3\",\"{nonce:x}\"{bits}]")
+            format!("[\"{user}\",\"{job}\",\"{extranonce2}\",\"{ntime:08x}\",\"{nonce}\"{bits}]")
         };
         let user = format!("acct{}.w{}", miner.link, self.rng.below(miner.workers));
         let seen = |account: &Account| params(&account.user_seen(&user), &job.work.job);
         let seen: Vec<String> = Account::ALL.iter().map(seen).collect();
         self.ask_as(miner, Kind::Submit, "mining.submit", &params(&user, &job.name), &seen);
-        self.ledger.said[tag].work = Work { is_sized: size == usual, ..job.work };
+        self.ledger.said[tag].work = Work { is_sized: *is_sized, ..job.work.clone() };
+        miner.last = Some(share.clone());
     }
 
     fn bad(&mut self, miner: &mut Miner) {
@@ -187,7 +222,8 @@ impl<'a> Talk<'a> {
             return self.bad(miner);
         }
         match self.rng.below(100) {
-            0..80 => self.share(miner),
+            0..76 => self.share(miner),
+            76..80 => self.share_again(miner),
             80..82 => self.step(miner, Step::Subscribe),
             82..84 => {
                 miner.workers += 1;

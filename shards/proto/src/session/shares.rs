@@ -1,0 +1,73 @@
+//! Shares are held against what the pool gave out before they go there: a share that no pool would credit is answered here.
+//!
+//! The law is that a good share is never refused: where the proxy cannot know, the pool judges.
+
+use super::jobs::Standing;
+use super::repeats::fingerprint;
+use super::{Client, Cx, End, Reject, Session, VersionRolling};
+use crate::limits::BAD_SHARES_MAX;
+use crate::message::{JobId, Submit};
+use crate::middleware::Stage;
+use crate::verdict::Verdict;
+
+impl Session {
+    /// Whether a share may go to the pool; if so, it is remembered.
+    pub(super) fn check_share<P>(
+        &mut self,
+        cx: &Cx<'_, P>,
+        submit: &Submit<'_>,
+        job: JobId,
+    ) -> Result<(), Reject> {
+        let mining = &mut self.client.mining;
+        let terms = match mining.jobs.find(job, cx.now, cx.policy.jobs_us) {
+            Standing::Untold => return Ok(()),
+            Standing::Unknown => return Err(Reject::UnknownJob),
+            Standing::Stale => return Err(Reject::StaleJob),
+            Standing::Good(terms) => terms,
+        };
+        if !terms.ntime.contains(&u64::from(submit.ntime)) {
+            return Err(Reject::BadNtime);
+        }
+        let foreign_bits = submit.version_bits.unwrap_or(0) & !terms.mask;
+        if foreign_bits != 0 && is_held_to_its_mask(&self.client) {
+            return Err(Reject::BadVersionBits);
+        }
+        if cx.now.since(terms.since) >= cx.policy.submissions_us {
+            return Ok(());
+        }
+        let print = fingerprint(submit, terms.number, self.client.id);
+        if self.client.mining.repeats.take(print) { Ok(()) } else { Err(Reject::DuplicateShare) }
+    }
+
+    /// Counts a share that was refused for what it is. A miner on the move knows only the jobs of the pool that it has lost:
+    /// that they are void is not its doing.
+    pub(super) fn count_bad_share<P: Stage>(&mut self, cx: &mut Cx<'_, P>) {
+        if self.moving.is_some() || self.needs_clean {
+            return;
+        }
+        self.client.bad_shares += 1;
+        if self.client.bad_shares > BAD_SHARES_MAX {
+            self.end(cx, End::BadShares);
+        }
+    }
+
+    /// A good share makes up for a bad one. What a pool rejects is not counted as bad: when a pool rejects everything, that
+    /// is no reason to send its miners away.
+    pub(super) fn count_verdict(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted => self.client.bad_shares = self.client.bad_shares.saturating_sub(1),
+            Verdict::Rejected(_) => {}
+        }
+    }
+}
+
+/// Whether it is known which version bits the miner may roll: what it was granted, or none if it never asked. One that was
+/// refused may have been refused by the proxy in the place of a pool that is slow to answer, and what there was before
+/// BIP310 knows no masks.
+fn is_held_to_its_mask(client: &Client) -> bool {
+    match client.version_rolling {
+        VersionRolling::Granted { .. } => true,
+        VersionRolling::Unasked => !client.multi_version_asked,
+        VersionRolling::Asked { .. } | VersionRolling::Refused => false,
+    }
+}
