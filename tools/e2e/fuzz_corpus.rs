@@ -56,7 +56,7 @@ fn what_pools_send_is_survived() {
 
 #[test]
 fn what_happens_to_a_link_is_survived() {
-    replay("session", 72, links::session);
+    replay("session", 73, links::session);
 }
 
 /// Seeds that no longer say what they are named for would be replayed for nothing.
