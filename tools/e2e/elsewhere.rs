@@ -6,13 +6,13 @@ mod farm;
 mod support;
 
 use farm::{Farm, wait_for_state};
-use loka_rig::{Authority, Greeting, Miner, PoolConfig, PoolHandle, Relay, RelayConfig, Submit};
+use loka_rig::{Authority, Miner, PoolConfig, PoolHandle, Relay, RelayConfig};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use support::{PATIENCE, Proxy, until};
+use support::{movable, until};
 
 fn pool_at(listen: SocketAddr, prefix: &str) -> std::io::Result<PoolHandle> {
     PoolHandle::start(PoolConfig { listen, job_id_prefix: prefix.to_owned(), ..PoolConfig::default() })
@@ -20,15 +20,6 @@ fn pool_at(listen: SocketAddr, prefix: &str) -> std::io::Result<PoolHandle> {
 
 fn pool(prefix: &str) -> PoolHandle {
     pool_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), prefix).unwrap()
-}
-
-/// A miner at work that takes a new extranonce, so that it can be moved.
-fn at_work(proxy: &Proxy) -> (Miner, Greeting) {
-    let mut miner = Miner::connect(proxy.address).unwrap();
-    miner.set_read_timeout(PATIENCE).unwrap();
-    let work = miner.handshake("farm.rig").unwrap();
-    miner.request("3", "mining.extranonce.subscribe", "[]").unwrap();
-    (miner, work)
 }
 
 /// Reads until a job of the pool with this prefix comes.
@@ -55,7 +46,7 @@ fn a_pool_may_send_its_miners_where_the_configuration_allows() {
     farm.pool("main", &first.addr().to_string(), "reconnect_domains = [\"localhost\"]");
     farm.section("[failover]\nfailures = 1\nbackoff_min = \"100ms\"\nbackoff_max = \"200ms\"");
     let proxy = farm.start();
-    let mut miners: Vec<Miner> = (0..20).map(|_| at_work(&proxy).0).collect();
+    let mut miners: Vec<Miner> = (0..20).map(|_| movable(proxy.address).0).collect();
     let mut rigid = Miner::connect(proxy.address).unwrap();
     rigid.handshake("farm.rig").unwrap();
 
@@ -71,7 +62,7 @@ fn a_pool_may_send_its_miners_where_the_configuration_allows() {
     until("the one that cannot be moved is counted", || proxy.labelled(switched) == 1.0);
     assert_eq!(proxy.metric("loka_stratum_connections_ended_total"), 1.0);
     assert_eq!(proxy.labelled(REFUSED), 0.0);
-    let (newcomer, work) = at_work(&proxy);
+    let (newcomer, work) = movable(proxy.address);
     assert!(work.job_id.contains("second-"), "{}", work.job_id);
     miners.push(newcomer);
     farm.wait_for_log(&["INFO", "the pool sends its miners elsewhere", "localhost"]);
@@ -114,7 +105,7 @@ fn a_pool_behind_tls_shows_at_its_new_place_who_it_is_there() {
         // Names under localhost are known to the resolver, which is not the system's where servers are named.
         farm.section("[failover]\ndns_servers = [\"127.0.0.1\"]");
         let proxy = farm.start();
-        let mut miners: Vec<Miner> = (0..5).map(|_| at_work(&proxy).0).collect();
+        let mut miners: Vec<Miner> = (0..5).map(|_| movable(proxy.address).0).collect();
         reconnect(&first, "second.localhost", at_second.addr().port());
         for miner in &mut miners {
             next_job(miner, "second-");
@@ -130,7 +121,7 @@ fn a_pool_may_not_send_its_miners_anywhere_else() {
     let mut farm = Farm::new();
     farm.pool("main", &first.addr().to_string(), "reconnect_domains = [\"farm.test\"]");
     let proxy = farm.start();
-    let mut miners: Vec<Miner> = (0..3).map(|_| at_work(&proxy).0).collect();
+    let mut miners: Vec<Miner> = (0..3).map(|_| movable(proxy.address).0).collect();
     let port = second.addr().port();
     for (count, (host, port)) in
         [("localhost", port), ("127.0.0.1", port), ("evilfarm.test", port), ("farm.test", 0)]
@@ -234,25 +225,16 @@ fn a_name_that_leads_elsewhere_takes_new_miners_there_and_leaves_the_others() {
     farm.pool("main", &format!("{POOL}:{}", old.addr().port()), "");
     farm.section("[failover]\ndns_servers = [\"127.0.0.77\"]");
     let proxy = farm.start();
-    let (mut stays, work) = at_work(&proxy);
+    let (mut stays, work) = movable(proxy.address);
     assert!(work.job_id.starts_with("old-"), "{}", work.job_id);
     server.tell(elsewhere);
     farm.wait_for_log(&["INFO", "the pool's addresses have changed", "127.0.0.2"]);
     let mut latest = String::new();
     until("new miners go to the new address", || {
-        latest = at_work(&proxy).1.job_id;
+        latest = movable(proxy.address).1.job_id;
         latest.starts_with("new-")
     });
-    let share = Submit {
-        id: "9",
-        user: "farm.rig",
-        job_id: &work.job_id,
-        extranonce2: &"0".repeat(2 * work.extranonce2_size),
-        ntime: &work.ntime,
-        nonce: "00000001",
-        version_bits: None,
-    };
-    stays.submit(&share).unwrap();
+    stays.submit_for(&work, "farm.rig", "9", "00000001").unwrap();
     assert!(stays.answer_to("9").unwrap().contains(r#""result":true"#));
     assert_eq!((old.report().shares_accepted, old.report().connections_active), (1, 1));
     assert!(new.report().connections_accepted >= 1);
@@ -271,7 +253,7 @@ fn a_pool_whose_name_leads_nowhere_at_the_start_is_used_when_it_does() {
     );
     let proxy = farm.start();
     farm.wait_for_log(&["WARN", "cannot be used until its name leads somewhere", POOL, "NXDOMAIN"]);
-    let (mut miner, work) = at_work(&proxy);
+    let (mut miner, work) = movable(proxy.address);
     assert!(work.job_id.starts_with("second-"), "{}", work.job_id);
     let cause = wait_for_state(&proxy, "late", "failed");
     assert!(cause.contains("no address"), "{cause}");

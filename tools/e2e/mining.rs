@@ -3,7 +3,7 @@
 
 mod support;
 
-use loka_rig::{Load, Miner, PoolConfig, PoolHandle, Quirks, Submit, SwarmConfig};
+use loka_rig::{Load, Miner, PoolConfig, PoolHandle, Quirks, SwarmConfig};
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,19 +28,6 @@ fn working(address: SocketAddr) -> (Miner, loka_rig::Greeting) {
     let mut miner = Miner::connect(address).unwrap();
     let work = miner.handshake("farm.rig").unwrap();
     (miner, work)
-}
-
-fn submit(miner: &mut Miner, work: &loka_rig::Greeting, id: &str, nonce: &str) {
-    let share = Submit {
-        id,
-        user: "farm.rig",
-        job_id: &work.job_id,
-        extranonce2: &"0".repeat(2 * work.extranonce2_size),
-        ntime: &work.ntime,
-        nonce,
-        version_bits: None,
-    };
-    miner.submit(&share).unwrap();
 }
 
 #[test]
@@ -88,7 +75,7 @@ fn a_miner_killed_in_the_middle_of_a_line_takes_nobody_with_it() {
     killed.send_bytes(br#"{"id":5,"method":"mining.submit","params":["farm.rig","#).unwrap();
     killed.reset();
     until("its pool connection is closed too", || pool.report().connections_active == 1);
-    submit(&mut honest, &work, "6", "00000006");
+    honest.submit_for(&work, "farm.rig", "6", "00000006").unwrap();
     assert!(honest.answer_to("6").unwrap().contains(r#""result":true"#));
     let ledger = pool.report();
     assert_eq!((ledger.shares_received, ledger.malformed_lines), (1, 0));
@@ -102,7 +89,7 @@ fn a_pool_killed_in_the_middle_of_shares_costs_only_those() {
     let proxy = Proxy::start(pool.addr(), &["--shards", "2"]);
     let mut miners: Vec<_> = (0..10).map(|_| working(proxy.address)).collect();
     for (miner, work) in &mut miners {
-        submit(miner, work, "5", "00000005");
+        miner.submit_for(work, "farm.rig", "5", "00000005").unwrap();
     }
     until("the shares are at the pool", || pool.report().shares_received == 10);
     pool.kill_connections();

@@ -1,6 +1,7 @@
 //! The real binary as a test sees it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use loka_rig::{Greeting, Miner};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -42,6 +43,15 @@ pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// A miner at work that takes a new extranonce, so that it can be moved.
+pub(crate) fn movable(address: SocketAddr) -> (Miner, Greeting) {
+    let mut miner = Miner::connect(address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    let work = miner.handshake("farm.rig").unwrap();
+    miner.request("3", "mining.extranonce.subscribe", "[]").unwrap();
+    (miner, work)
 }
 
 /// Waits until `done`, asking again and again.

@@ -6,15 +6,15 @@ mod support;
 
 use farm::{Farm, Gate, Opening, health, wait_for_state};
 use loka_rig::{
-    Authority, Fault, Load, Miner, PoolConfig, PoolHandle, Quirks, Relay, RelayConfig, RelayHandle,
-    ServerIdentity, Shape, Submit, SwarmConfig, TlsVersions,
+    Authority, Fault, Greeting, Load, Miner, PoolConfig, PoolHandle, Quirks, Relay, RelayConfig, RelayHandle,
+    ServerIdentity, Shape, SwarmConfig, TlsVersions,
 };
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{PATIENCE, Proxy, until};
+use support::{PATIENCE, Proxy, movable, until};
 
 const NAME: &str = "localhost";
 
@@ -33,15 +33,6 @@ fn relay(target: SocketAddr, identity: &ServerIdentity) -> RelayHandle {
 
 fn host(address: SocketAddr) -> String {
     format!("stratum+ssl://{NAME}:{}", address.port())
-}
-
-/// Connects a miner that can be moved to another pool, and gives the id of its first job.
-fn at_work(address: SocketAddr) -> (Miner, String) {
-    let mut miner = Miner::connect(address).unwrap();
-    miner.set_read_timeout(PATIENCE).unwrap();
-    let job = miner.handshake("farm.rig").unwrap().job_id;
-    miner.request("3", "mining.extranonce.subscribe", "[]").unwrap();
-    (miner, job)
 }
 
 /// `sha256/` and the base64 of it.
@@ -129,10 +120,11 @@ fn every_certificate_gets_what_it_deserves_and_a_name_for_what_is_wrong_with_it(
         assert!(cause.contains(word), "{name}: {cause}");
         farm.wait_for_log(&["WARN", &format!("pool=\"{name}\""), word]);
     }
-    let miners: Vec<(Miner, String)> = (0..10).map(|_| at_work(proxy.address)).collect();
+    let miners: Vec<(Miner, Greeting)> = (0..10).map(|_| movable(proxy.address)).collect();
     for (index, pool) in pools.iter().enumerate() {
-        let served =
-            miners.iter().filter(|(_, job)| job.starts_with(["ca-", "own-", "name-", "pin-", "old-"][index]));
+        let served = miners
+            .iter()
+            .filter(|(_, work)| work.job_id.starts_with(["ca-", "own-", "name-", "pin-", "old-"][index]));
         assert_eq!(served.count(), 2, "{}", farm.log());
         assert_eq!(health(&proxy, &format!("good{index}"))["state"], "healthy");
         assert!(pool.report().subscribes >= 2);
@@ -156,8 +148,8 @@ fn miners_leave_a_pool_whose_certificate_has_expired_and_come_back_when_it_is_re
     let proxy = farm.start();
     let mut miners: Vec<Miner> = (0..5)
         .map(|_| {
-            let (miner, job) = at_work(proxy.address);
-            assert!(job.starts_with("first-"), "{job}");
+            let (miner, work) = movable(proxy.address);
+            assert!(work.job_id.starts_with("first-"), "{}", work.job_id);
             miner
         })
         .collect();
@@ -214,8 +206,8 @@ fn a_handshake_that_stalls_costs_the_miner_a_moment_and_no_more() {
     farm.pool("first", &host(stalling.addr()), &format!("tls_ca_file = {ca:?}"));
     farm.pool("second", &second.addr().to_string(), "");
     let proxy = farm.start();
-    let (_miner, job) = at_work(proxy.address);
-    assert!(job.starts_with("second-"), "{job}");
+    let (_miner, work) = movable(proxy.address);
+    assert!(work.job_id.starts_with("second-"), "{}", work.job_id);
     let lost = r#"loka_stratum_pool_connections_lost_total{pool="first",reason="tls_failed"}"#;
     until("it is counted", || proxy.labelled(lost) == 1.0);
     farm.wait_for_log(&["WARN", "a pool does not show who it is", "localhost: tls_failed"]);
@@ -330,16 +322,7 @@ fn a_miner_that_ends_its_direction_gets_the_answers_to_its_last_shares() {
     for address in [way.proxy.address, way.gate.address] {
         let mut miner = Miner::connect(address).unwrap();
         let work = miner.handshake("farm.rig").unwrap();
-        let share = Submit {
-            id: "9",
-            user: "farm.rig",
-            job_id: &work.job_id,
-            extranonce2: &"0".repeat(2 * work.extranonce2_size),
-            ntime: &work.ntime,
-            nonce: "00000001",
-            version_bits: None,
-        };
-        miner.submit(&share).unwrap();
+        miner.submit_for(&work, "farm.rig", "9", "00000001").unwrap();
         miner.shutdown_write().unwrap();
         assert!(miner.answer_to("9").unwrap().contains(r#""result":true"#));
         miner.read_to_end().unwrap();

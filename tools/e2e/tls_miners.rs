@@ -5,7 +5,7 @@ mod farm;
 mod support;
 
 use farm::{Farm, Gate, Opening};
-use loka_rig::{Authority, Miner, PoolConfig, PoolHandle, ServerIdentity, Submit};
+use loka_rig::{Authority, Miner, PoolConfig, PoolHandle, ServerIdentity};
 use rustls::ClientConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,17 +41,7 @@ fn mines(address: SocketAddr) -> std::io::Result<Miner> {
 }
 
 fn share(miner: &mut Miner, work: &loka_rig::Greeting, id: &str, nonce: &str) -> std::io::Result<()> {
-    let extranonce2 = "0".repeat(2 * work.extranonce2_size);
-    let (job_id, ntime, user) = (&work.job_id, &work.ntime, "farm.rig");
-    miner.submit(&Submit {
-        id,
-        user,
-        job_id,
-        extranonce2: &extranonce2,
-        ntime,
-        nonce,
-        version_bits: None,
-    })?;
+    miner.submit_for(work, "farm.rig", id, nonce)?;
     assert!(miner.answer_to(id)?.contains(r#""result":true"#));
     Ok(())
 }

@@ -5,9 +5,7 @@ mod common;
 
 use common::{PATIENCE, Proxy};
 use loka_proto::{End, PoolLoss, PoolState, RejectClass, Stats};
-use loka_rig::{
-    Fault, Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, Relay, RelayConfig, Shape, Submit,
-};
+use loka_rig::{Fault, Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, Relay, RelayConfig, Shape};
 use loka_runtime::{Command, PoolNow, PoolPlan, ShardPlan};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -58,15 +56,7 @@ fn told(miner: &mut Miner) -> Greeting {
 }
 
 fn share(miner: &mut Miner, work: &Greeting, id: &str, nonce: &str) {
-    let extranonce2 = "0".repeat(2 * work.extranonce2_size);
-    let submit = Submit {
-        job_id: &work.job_id,
-        extranonce2: &extranonce2,
-        ntime: &work.ntime,
-        nonce,
-        ..common::submit(id)
-    };
-    miner.submit(&submit).unwrap();
+    miner.submit_for(work, "farm.rig", id, nonce).unwrap();
 }
 
 fn accepted(miner: &mut Miner, work: &Greeting, id: &str, nonce: &str) -> bool {

@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{PATIENCE, Proxy, Setup, submit};
-use loka_proto::{End, MessagePipelineBuilder, Policy};
-use loka_rig::{Load, Miner, PoolConfig, PoolHandle, Submit, SwarmConfig};
-use loka_runtime::{Ready, ShardPlan, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
+use common::{PATIENCE, Proxy, Setup, plan_for};
+use loka_proto::{End, MessagePipelineBuilder};
+use loka_rig::{Load, Miner, PoolConfig, PoolHandle, SwarmConfig};
+use loka_runtime::{Ready, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -48,14 +48,7 @@ fn a_bug_in_a_handler_closes_one_link() {
     unlucky.send_line(r#"{"id":9,"method":"mining.term","params":[]}"#).unwrap();
     unlucky.read_to_end().unwrap();
     proxy.until("the panic is counted", |stats, _| stats.counts.ends[End::Panicked.index()] == 1);
-    let share = Submit {
-        job_id: &work.job_id,
-        extranonce2: &"0".repeat(2 * work.extranonce2_size),
-        ntime: &work.ntime,
-        nonce: "00000001",
-        ..submit("5")
-    };
-    honest.submit(&share).unwrap();
+    honest.submit_for(&work, "farm.rig", "5", "00000001").unwrap();
     assert!(honest.answer_to("5").unwrap().contains("true"));
     proxy.drain(PATIENCE);
 }
@@ -101,22 +94,7 @@ fn an_address_that_refuses_is_tried_once_not_by_every_miner() {
 
 #[test]
 fn a_shard_that_cannot_go_on_says_so() {
-    let plan = ShardPlan {
-        pools: Vec::new(),
-        connects_per_second: None,
-        warm_links: 0,
-        guard: loka_runtime::Guard::default(),
-        stable_us: 0,
-        speaks: Vec::new(),
-        miner_tls: None,
-        proxies: Vec::new(),
-        policy: Policy::default(),
-        connect_us: 1,
-        connections_max: 1,
-        spare_buffers: 0,
-        linger: true,
-        interns_jobs: true,
-    };
+    let plan = plan_for(SocketAddr::from(([127, 0, 0, 1], 1)));
     let (mailbox, _end, report) = mailbox(0);
     // A file cannot be watched, let alone accepted from.
     let listeners = vec![std::fs::File::open("/dev/null").unwrap().into()];
@@ -157,12 +135,9 @@ fn a_drain_answers_the_shares_in_flight_and_takes_no_more() {
     let proxy = Proxy::start(pool.addr(), 1, |_| {});
     let mut miner = Miner::connect(proxy.address).unwrap();
     let work = miner.handshake("farm.rig").unwrap();
-    let zeros = "0".repeat(2 * work.extranonce2_size);
     let nonces: Vec<(String, String)> = (10..20).map(|n| (n.to_string(), format!("{n:08x}"))).collect();
     for (id, nonce) in &nonces {
-        let share =
-            Submit { job_id: &work.job_id, extranonce2: &zeros, ntime: &work.ntime, nonce, ..submit(id) };
-        miner.submit(&share).unwrap();
+        miner.submit_for(&work, "farm.rig", id, nonce).unwrap();
     }
     let deadline = Instant::now() + PATIENCE;
     while pool.report().shares_received < 10 {
@@ -185,11 +160,8 @@ fn a_pool_killed_mid_share_closes_the_miner_and_counts_the_share_as_unanswered()
     let mut proxy = Proxy::start(pool.addr(), 1, |_| {});
     let mut miner = Miner::connect(proxy.address).unwrap();
     let work = miner.handshake("farm.rig").unwrap();
-    let zeros = "0".repeat(2 * work.extranonce2_size);
     for (id, nonce) in [("7", "00000001"), ("8", "00000002")] {
-        let share =
-            Submit { job_id: &work.job_id, extranonce2: &zeros, ntime: &work.ntime, nonce, ..submit(id) };
-        miner.submit(&share).unwrap();
+        miner.submit_for(&work, "farm.rig", id, nonce).unwrap();
     }
     let deadline = Instant::now() + PATIENCE;
     while pool.report().shares_received < 2 {

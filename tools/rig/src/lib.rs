@@ -4,6 +4,7 @@
 //! The crate refuses to use the proxy's own parser: a fault in it must not be able to hide itself.
 
 mod certificates;
+mod control;
 mod job_clock;
 mod miner;
 mod net;

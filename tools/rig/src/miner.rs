@@ -242,6 +242,22 @@ impl Miner {
         self.send_line(&format!("{{\"id\":{id},\"method\":\"mining.submit\",\"params\":{params}}}"))
     }
 
+    /// Sends a share for the job of a handshake, with an extranonce2 of zeros, without waiting for its answer.
+    ///
+    /// # Errors
+    /// As [`Miner::send_line`].
+    pub fn submit_for(&mut self, work: &Greeting, user: &str, id: &str, nonce: &str) -> io::Result<()> {
+        self.submit(&Submit {
+            id,
+            user,
+            job_id: &work.job_id,
+            extranonce2: &"0".repeat(2 * work.extranonce2_size),
+            ntime: &work.ntime,
+            nonce,
+            version_bits: None,
+        })
+    }
+
     /// Ends the miner's direction; the other one stays open.
     ///
     /// # Errors

@@ -13,14 +13,11 @@ mod world;
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use mio::Waker;
-
 use crate::JobClock;
+use crate::control::Control;
 pub use report::PoolReport;
 use server::Server;
 
@@ -143,9 +140,7 @@ enum Command {
 /// A running pool. Dropping it stops the pool and closes its connections.
 pub struct PoolHandle {
     addr: SocketAddr,
-    commands: Sender<Command>,
-    waker: Arc<Waker>,
-    thread: Option<JoinHandle<PoolReport>>,
+    control: Control<Command, PoolReport>,
 }
 
 impl PoolHandle {
@@ -155,10 +150,10 @@ impl PoolHandle {
     /// `InvalidInput` for a config out of its ranges; otherwise what binding, polling or spawning said.
     pub fn start(config: PoolConfig) -> io::Result<PoolHandle> {
         check(&config)?;
-        let (commands, inbox): (Sender<Command>, Receiver<Command>) = channel();
+        let (commands, inbox) = channel();
         let (server, addr, waker) = Server::bind(config, inbox)?;
-        let thread = thread::Builder::new().name("rig-pool".into()).spawn(move || server.run())?;
-        Ok(PoolHandle { addr, commands, waker: Arc::new(waker), thread: Some(thread) })
+        let control = Control::start("rig-pool", commands, waker, move || server.run())?;
+        Ok(PoolHandle { addr, control })
     }
 
     /// The address it listens on, with the real port.
@@ -168,18 +163,18 @@ impl PoolHandle {
 
     /// The counters as the pool's thread sees them now.
     pub fn report(&self) -> PoolReport {
-        self.ask(Command::Report).unwrap_or_default()
+        self.control.ask(Command::Report).unwrap_or_default()
     }
 
     /// Resets (RST) every live connection, as when the pool's host dies, and returns how many there were. It keeps
     /// listening.
     pub fn kill_connections(&self) -> u64 {
-        self.ask(Command::KillConnections).unwrap_or_default()
+        self.control.ask(Command::KillConnections).unwrap_or_default()
     }
 
     /// Stops listening: new connects are refused, open connections go on. The port stays the pool's.
     pub fn kill_listener(&self) {
-        let _ = self.ask(|done| Command::Listen { wanted: false, done });
+        let _ = self.control.ask(|done| Command::Listen { wanted: false, done });
     }
 
     /// Listens on the same port again after [`PoolHandle::kill_listener`].
@@ -187,23 +182,25 @@ impl PoolHandle {
     /// # Errors
     /// What listening said; `BrokenPipe` when the pool's thread is gone.
     pub fn listen_again(&self) -> io::Result<()> {
-        self.ask(|done| Command::Listen { wanted: true, done }).unwrap_or(Err(ErrorKind::BrokenPipe.into()))
+        self.control
+            .ask(|done| Command::Listen { wanted: true, done })
+            .unwrap_or(Err(ErrorKind::BrokenPipe.into()))
     }
 
     /// Gives every working connection a new job now; `clean` makes all older jobs unknown. Returns how many got it.
     pub fn notify(&self, clean: bool) -> u64 {
-        self.ask(|done| Command::Notify { clean, done }).unwrap_or_default()
+        self.control.ask(|done| Command::Notify { clean, done }).unwrap_or_default()
     }
 
     /// Sends one line (the newline is added) to every live connection and returns how many there were.
     pub fn broadcast(&self, line: &str) -> u64 {
         let line = format!("{line}\n").into_bytes();
-        self.ask(|done| Command::Broadcast { line, done }).unwrap_or_default()
+        self.control.ask(|done| Command::Broadcast { line, done }).unwrap_or_default()
     }
 
     /// Changes the manners of the running pool, for connections that are open too.
     pub fn misbehave(&self, misbehaviour: Misbehaviour) {
-        let _ = self.ask(|done| Command::Misbehave { misbehaviour, done });
+        let _ = self.control.ask(|done| Command::Misbehave { misbehaviour, done });
     }
 
     /// Gives every working connection that has subscribed to extranonce changes a new extranonce1 and this size of
@@ -213,39 +210,23 @@ impl PoolHandle {
     /// `InvalidInput` for a size out of 1..=16.
     pub fn set_extranonce(&self, size: usize) -> io::Result<u64> {
         check_extranonce2(size)?;
-        Ok(self.ask(|done| Command::Extranonce { size, done }).unwrap_or_default())
+        Ok(self.control.ask(|done| Command::Extranonce { size, done }).unwrap_or_default())
     }
 
     /// Sends a new difficulty to every working connection and returns how many got it.
     pub fn set_difficulty(&self, difficulty: f64) -> u64 {
-        self.ask(|done| Command::Difficulty { difficulty, done }).unwrap_or_default()
+        self.control.ask(|done| Command::Difficulty { difficulty, done }).unwrap_or_default()
     }
 
     /// Closes the listener and all connections, and returns the last counters.
     pub fn stop(mut self) -> PoolReport {
-        self.end().unwrap_or_default()
-    }
-
-    fn end(&mut self) -> Option<PoolReport> {
-        let thread = self.thread.take()?;
-        // Both fail only when the thread has ended already; joining it then tells the reason.
-        let _ = self.commands.send(Command::Stop);
-        let _ = self.waker.wake();
-        thread.join().ok()
-    }
-
-    /// `None` when the pool's thread is gone.
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = channel();
-        self.commands.send(command(sender)).ok()?;
-        self.waker.wake().ok()?;
-        answer.recv().ok()
+        self.control.end(Command::Stop).unwrap_or_default()
     }
 }
 
 impl Drop for PoolHandle {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.control.end(Command::Stop);
     }
 }
 

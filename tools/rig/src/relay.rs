@@ -13,12 +13,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mio::Waker;
 use serde::Serialize;
 
+use crate::control::Control;
 use server::Server;
 
 /// Where a relay listens and what it connects to.
@@ -182,17 +181,15 @@ impl Relay {
     pub fn start(config: RelayConfig) -> io::Result<RelayHandle> {
         let (commands, inbox) = channel();
         let (server, addr, waker) = Server::bind(config, inbox)?;
-        let thread = thread::Builder::new().name("rig-relay".into()).spawn(move || server.run())?;
-        Ok(RelayHandle { addr, commands, waker, thread: Some(thread) })
+        let control = Control::start("rig-relay", commands, waker, move || server.run())?;
+        Ok(RelayHandle { addr, control })
     }
 }
 
 /// A running relay. Dropping it stops the relay and resets its connections.
 pub struct RelayHandle {
     addr: SocketAddr,
-    commands: Sender<Command>,
-    waker: Waker,
-    thread: Option<JoinHandle<RelayReport>>,
+    control: Control<Command, RelayReport>,
 }
 
 impl RelayHandle {
@@ -203,48 +200,32 @@ impl RelayHandle {
 
     /// Changes what is wrong with the way. It has taken effect when this returns.
     pub fn set(&self, fault: Fault) {
-        let _ = self.ask(|done| Command::Set { fault, done });
+        let _ = self.control.ask(|done| Command::Set { fault, done });
     }
 
     /// Sends connections that are accepted from now on elsewhere. Open ones stay where they are.
     pub fn retarget(&self, target: SocketAddr) {
-        let _ = self.ask(|done| Command::Retarget { target, done });
+        let _ = self.control.ask(|done| Command::Retarget { target, done });
     }
 
     /// Resets (RST) both sides of every connection, without changing the fault, and returns how many there were.
     pub fn reset_all(&self) -> u64 {
-        self.ask(Command::ResetAll).unwrap_or_default()
+        self.control.ask(Command::ResetAll).unwrap_or_default()
     }
 
     /// The counters as the relay's thread sees them now.
     pub fn report(&self) -> RelayReport {
-        self.ask(Command::Report).unwrap_or_default()
+        self.control.ask(Command::Report).unwrap_or_default()
     }
 
     /// Closes the listener, resets all connections, and returns the last counters.
     pub fn stop(mut self) -> RelayReport {
-        self.end().unwrap_or_default()
-    }
-
-    fn end(&mut self) -> Option<RelayReport> {
-        let thread = self.thread.take()?;
-        // Both fail only when the thread has ended already; joining it then tells the reason.
-        let _ = self.commands.send(Command::Stop);
-        let _ = self.waker.wake();
-        thread.join().ok()
-    }
-
-    /// `None` when the relay's thread is gone.
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = channel();
-        self.commands.send(command(sender)).ok()?;
-        self.waker.wake().ok()?;
-        answer.recv().ok()
+        self.control.end(Command::Stop).unwrap_or_default()
     }
 }
 
 impl Drop for RelayHandle {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.control.end(Command::Stop);
     }
 }

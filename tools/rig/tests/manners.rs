@@ -1,10 +1,12 @@
 //! Each misbehaviour of the pool, and each check of a share, as one miner sees it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+mod common;
 
-use loka_rig::{Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, PoolReport, Submit};
+use std::io::ErrorKind;
+
+use common::wait_for;
+use loka_rig::{Greeting, Miner, Misbehaviour, PoolConfig, PoolHandle, Submit};
 
 fn pool(misbehaviour: Misbehaviour) -> PoolHandle {
     PoolHandle::start(PoolConfig { misbehaviour, ..PoolConfig::default() }).unwrap()
@@ -37,15 +39,6 @@ fn submit(miner: &mut Miner, share: &Submit<'_>) -> String {
 /// Reads until the connection has ended, and asserts that it did so without a word.
 fn assert_closed_silently(miner: &mut Miner) {
     assert_eq!(miner.read_to_end().unwrap(), Vec::<String>::new());
-}
-
-/// Waits until the pool has seen what the test waits for.
-fn wait_for(pool: &PoolHandle, seen: impl Fn(&PoolReport) -> bool) {
-    let start = Instant::now();
-    while !seen(&pool.report()) {
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", pool.report());
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -163,7 +156,7 @@ fn silence_and_closed_doors() {
         let mut miner = Miner::connect(pool.addr()).unwrap();
         miner.send_line(r#"{"id":1,"method":"mining.subscribe","params":[]}"#).unwrap();
         if manners != Misbehaviour::NeverReads {
-            wait_for(&pool, |report| report.bytes_received > 0);
+            wait_for(|| pool.report(), |report| report.bytes_received > 0);
         }
         // The pool is well again: what it has not read it reads now, what it swallowed stays swallowed.
         pool.misbehave(Misbehaviour::None);
@@ -261,7 +254,7 @@ fn the_end_comes_after_so_many_shares() {
         miner.answer_to("12").unwrap();
         if manners == Misbehaviour::SilentAfterShares(2) {
             miner.submit(&share(&greeting, "13", "3")).unwrap();
-            wait_for(&pool, |report| report.shares_unanswered == 1);
+            wait_for(|| pool.report(), |report| report.shares_unanswered == 1);
             pool.notify(true);
             drop(pool);
             assert_closed_silently(&mut miner);

@@ -1,17 +1,19 @@
 //! Each fault of the relay, as the two ends of a connection see it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use common::{PATIENCE, wait_for};
 use loka_rig::{
     Fault, Load, PoolConfig, PoolHandle, Relay, RelayConfig, RelayHandle, RelayReport, Shape, SwarmConfig,
     SwarmReport, run,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a test watches that something does not come.
 const WATCH: Duration = Duration::from_millis(100);
 
@@ -104,14 +106,6 @@ fn assert_quiet(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
 }
 
-fn wait_for(relay: &RelayHandle, seen: impl Fn(&RelayReport) -> bool) {
-    let start = Instant::now();
-    while !seen(&relay.report()) {
-        assert!(start.elapsed() < PATIENCE, "{:?}", relay.report());
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn without_a_fault_bytes_and_ends_go_through_unchanged() {
     let (relay, _target, mut front, mut back) = line(Fault::None);
@@ -130,7 +124,7 @@ fn without_a_fault_bytes_and_ends_go_through_unchanged() {
     carry(&mut back, &mut front, b"answer");
     drop(back);
     assert_end(&mut front);
-    wait_for(&relay, |report| report.active == 0);
+    wait_for(|| relay.report(), |report| report.active == 0);
     let report = relay.stop();
     assert_eq!((report.connections, report.bytes_up, report.bytes_down), (1, 200_000, 6));
     assert_eq!((report.bytes_lost, report.resets, report.target_failed), (0, 0, 0));
@@ -146,7 +140,7 @@ fn a_reset_of_one_side_reaches_the_other() {
         socket2::SockRef::from(&dying).set_linger(Some(Duration::ZERO)).unwrap();
         drop(dying);
         assert_reset(left);
-        wait_for(&relay, |report| report.active == 0);
+        wait_for(|| relay.report(), |report| report.active == 0);
     }
 }
 
@@ -291,7 +285,7 @@ fn a_reset_takes_open_and_new_connections_until_it_is_over() {
         Ok(stream) => assert_reset(&mut patient(stream)),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    wait_for(&relay, |report| report.connections == 2);
+    wait_for(|| relay.report(), |report| report.connections == 2);
     assert!(!target.has_visitor(), "the target never hears of a connection that is reset at once");
     relay.set(Fault::None);
     let mut front = connect(&relay);
@@ -336,7 +330,7 @@ fn half_closed_the_way_up_stays_open() {
     // What has ended stays ended.
     front.shutdown(Shutdown::Write).unwrap();
     assert_end(&mut back);
-    wait_for(&relay, |report| report.bytes_lost == 13 && report.active == 1);
+    wait_for(|| relay.report(), |report| report.bytes_lost == 13 && report.active == 1);
 }
 
 #[test]
@@ -350,7 +344,7 @@ fn a_black_hole_takes_all_and_gives_nothing() {
     let mut new = connect(&relay);
     let mut late = connect(&relay);
     new.write_all(b"hello").unwrap();
-    wait_for(&relay, |report| report.bytes_lost == 11 && report.active == 4);
+    wait_for(|| relay.report(), |report| report.bytes_lost == 11 && report.active == 4);
     for stream in [&mut front, &mut back, &mut new] {
         assert_quiet(stream);
     }
@@ -362,7 +356,7 @@ fn a_black_hole_takes_all_and_gives_nothing() {
     front.write_all(b"more").unwrap();
     assert_quiet(&mut back);
     drop((front, new));
-    wait_for(&relay, |report| report.active == 2);
+    wait_for(|| relay.report(), |report| report.active == 2);
     assert_end(&mut back);
 }
 
@@ -394,7 +388,7 @@ fn without_a_target_connections_end_in_good_order() {
     relay.set(Fault::None);
     drop(target);
     assert_end(&mut connect(&relay));
-    wait_for(&relay, |report| report.target_failed == 1);
+    wait_for(|| relay.report(), |report| report.target_failed == 1);
     let other = Target::new();
     relay.retarget(other.addr());
     carry(&mut connect(&relay), &mut other.accept(), b"elsewhere");
@@ -404,7 +398,7 @@ fn without_a_target_connections_end_in_good_order() {
 fn connects_are_counted_by_the_second() {
     let (target, relay) = relay(Fault::None);
     let streams: Vec<TcpStream> = (0..20).map(|_| connect(&relay)).collect();
-    wait_for(&relay, |report| report.connections == 20);
+    wait_for(|| relay.report(), |report| report.connections == 20);
     let most = relay.report().connects_per_second_max;
     // All within a second, unless this machine took longer for twenty connects.
     assert!((1..=20).contains(&most), "{most}");

@@ -1,17 +1,18 @@
 //! The SOCKS5 stub, byte by byte, as a client sees it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::{PATIENCE, wait_for};
 use loka_rig::{
-    PoolConfig, PoolHandle, Socks5Config, Socks5Destination, Socks5Manners, Socks5Report, Socks5Request,
-    Socks5Stub,
+    PoolConfig, PoolHandle, Socks5Config, Socks5Destination, Socks5Manners, Socks5Request, Socks5Stub,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a test watches that something does not come.
 const WATCH: Duration = Duration::from_millis(100);
 const LOGIN: &[u8] = b"\x01\x04farm\x03key";
@@ -69,14 +70,6 @@ fn assert_end(stream: &mut TcpStream) {
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
 }
 
-fn wait_for(stub: &Socks5Stub, seen: impl Fn(&Socks5Report) -> bool) {
-    let start = Instant::now();
-    while !seen(&stub.report()) {
-        assert!(start.elapsed() < PATIENCE, "{:?}", stub.report());
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn an_address_and_a_name_are_connected_to() {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
@@ -92,7 +85,7 @@ fn an_address_and_a_name_are_connected_to() {
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_end(&mut client);
     }
-    wait_for(&stub, |report| report.active == 0);
+    wait_for(|| stub.report(), |report| report.active == 0);
     let report = stub.stop();
     assert_eq!((report.connections, report.connected, report.malformed), (2, 2, 0));
     let destinations: Vec<Socks5Destination> =
@@ -185,7 +178,7 @@ fn stalls_last_until_the_client_leaves() {
     assert_quiet(&mut asked);
     assert_eq!((stub.report().active, stub.report().requests.len()), (2, 1));
     drop(greeted);
-    wait_for(&stub, |report| report.active == 1);
+    wait_for(|| stub.report(), |report| report.active == 1);
     // The other one is ended by the stub's own end, which waits for nobody.
     assert_eq!(stub.stop().malformed, 0);
     asked.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -206,5 +199,5 @@ fn what_is_no_socks5_is_counted_and_closed() {
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }
-    wait_for(&stub, |report| report.malformed == 3 && report.active == 0);
+    wait_for(|| stub.report(), |report| report.malformed == 3 && report.active == 0);
 }

@@ -1,19 +1,20 @@
 //! The relay's TLS front, and the certificates it shows.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::{PATIENCE, wait_for};
 use loka_rig::{
-    Authority, Fault, PoolConfig, PoolHandle, Relay, RelayConfig, RelayHandle, RelayReport, ServerIdentity,
-    TlsVersions,
+    Authority, Fault, PoolConfig, PoolHandle, Relay, RelayConfig, RelayHandle, ServerIdentity, TlsVersions,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, StreamOwned};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a test watches that something does not come.
 const WATCH: Duration = Duration::from_millis(100);
 const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
@@ -46,14 +47,6 @@ fn subscribe(client: &mut Client) -> std::io::Result<()> {
     Ok(())
 }
 
-fn wait_for(relay: &RelayHandle, seen: impl Fn(&RelayReport) -> bool) {
-    let start = Instant::now();
-    while !seen(&relay.report()) {
-        assert!(start.elapsed() < PATIENCE, "{:?}", relay.report());
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn tls_is_ended_at_the_relay_and_the_pool_sees_plain_text() {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
@@ -76,7 +69,7 @@ fn tls_is_ended_at_the_relay_and_the_pool_sees_plain_text() {
             miner.read_to_end(&mut rest).unwrap();
             assert!(rest.is_empty(), "the pool's end comes as an end of TLS");
         }
-        wait_for(&relay, |report| report.active == 0);
+        wait_for(|| relay.report(), |report| report.active == 0);
         let report = relay.stop();
         assert_eq!((report.tls_handshakes, report.tls_failed, report.bytes_lost), (2, 0, 0));
         assert_eq!(report.bytes_up, 2 * SUBSCRIBE.len() as u64);
@@ -101,7 +94,7 @@ fn certificates_are_as_bad_as_asked_for() {
         let error = subscribe(&mut connect(&relay, &client, "pool.test")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
         assert!(format!("{error:?}").contains(reason), "{reason}: {error:?}");
-        wait_for(&relay, |report| report.tls_failed == 1 && report.active == 0);
+        wait_for(|| relay.report(), |report| report.tls_failed == 1 && report.active == 0);
         assert_eq!(relay.stop().bytes_up, 0);
     }
     assert_eq!(pool.stop().subscribes, 0);
@@ -184,7 +177,7 @@ fn faults_work_on_encrypted_bytes_too() {
     subscribe(&mut black).unwrap();
     relay.set(Fault::BlackHole);
     black.write_all(SUBSCRIBE).unwrap();
-    wait_for(&relay, |report| report.bytes_lost > SUBSCRIBE.len() as u64);
+    wait_for(|| relay.report(), |report| report.bytes_lost > SUBSCRIBE.len() as u64);
     relay.reset_all();
     let error = black.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -199,7 +192,7 @@ fn a_client_without_tls_and_a_target_that_is_down() {
     let relay = Relay::start(RelayConfig { tls: Some(tls), ..RelayConfig::to(nobody) }).unwrap();
     let mut plain = loka_rig::Miner::connect(relay.addr()).unwrap();
     plain.send_bytes(SUBSCRIBE).unwrap();
-    wait_for(&relay, |report| report.tls_failed == 1 && report.active == 0);
+    wait_for(|| relay.report(), |report| report.tls_failed == 1 && report.active == 0);
     let mut client = connect(&relay, &authority.client_config().unwrap(), "pool.test");
     client.conn.complete_io(&mut client.sock).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);

@@ -97,6 +97,30 @@ impl Default for Setup {
     }
 }
 
+/// What the tests change from: one pool, and connects that are not paced.
+pub(crate) fn plan_for(pool: SocketAddr) -> ShardPlan {
+    ShardPlan {
+        pools: vec![PoolPlan::at(pool)],
+        connects_per_second: None,
+        warm_links: 0,
+        guard: loka_runtime::Guard::default(),
+        stable_us: 0,
+        speaks: Vec::new(),
+        miner_tls: None,
+        proxies: Vec::new(),
+        policy: Policy::for_pool(PoolPolicy {
+            host: pool.ip().to_string(),
+            port: pool.port(),
+            ..PoolPolicy::default()
+        }),
+        connect_us: 5_000_000,
+        connections_max: 5_000,
+        spare_buffers: 16,
+        linger: true,
+        interns_jobs: true,
+    }
+}
+
 impl Proxy {
     pub(crate) fn start(pool: SocketAddr, shards: usize, change: impl Fn(&mut ShardPlan)) -> Proxy {
         Self::start_with(Setup { shards, ..Setup::default() }, pool, change)
@@ -105,26 +129,7 @@ impl Proxy {
     pub(crate) fn start_with(mut setup: Setup, pool: SocketAddr, change: impl Fn(&mut ShardPlan)) -> Proxy {
         let shards = setup.shards;
         preflight::check(shards).unwrap();
-        let mut plan = ShardPlan {
-            pools: vec![PoolPlan::at(pool)],
-            connects_per_second: None,
-            warm_links: 0,
-            guard: loka_runtime::Guard::default(),
-            stable_us: 0,
-            speaks: Vec::new(),
-            miner_tls: None,
-            proxies: Vec::new(),
-            policy: Policy::for_pool(PoolPolicy {
-                host: pool.ip().to_string(),
-                port: pool.port(),
-                ..PoolPolicy::default()
-            }),
-            connect_us: 5_000_000,
-            connections_max: 5_000,
-            spare_buffers: 16,
-            linger: true,
-            interns_jobs: true,
-        };
+        let mut plan = plan_for(pool);
         change(&mut plan);
         let specs = cores::place(shards, &[], &cores::allowed().unwrap()).unwrap();
         let sockets = bind_all(&[setup.listen], &specs, Steering::Hash).unwrap();
