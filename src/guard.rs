@@ -15,6 +15,8 @@ pub const ADDRESSES_MAX: usize = 262_144;
 const TERM_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// How long an offence is remembered after its term has ended: the next is the first again then.
 const REMEMBERED: Duration = Duration::from_secs(86_400);
+/// How often a full book looks for addresses to forget: it reads all of them, whoever makes it do so.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Blocks that are logged in a minute; the others are counted.
 const LOGGED_PER_MINUTE: u32 = 60;
 
@@ -68,6 +70,8 @@ impl Record {
 pub struct GuardBook {
     limits: GuardLimits,
     records: HashMap<IpAddr, Record>,
+    /// When it was last looked for addresses to forget.
+    swept: Option<Instant>,
     /// Addresses of which shards are to be told.
     dirty: Vec<IpAddr>,
     /// Blocks since the start.
@@ -82,6 +86,7 @@ impl GuardBook {
         GuardBook {
             limits,
             records: HashMap::new(),
+            swept: None,
             dirty: Vec::new(),
             blocks: 0,
             logged: (now, 0),
@@ -98,7 +103,7 @@ impl GuardBook {
 
     fn add_one(&mut self, shard: usize, news: &VisitorNews, now: Instant) {
         if self.records.len() >= ADDRESSES_MAX && !self.records.contains_key(&news.address) {
-            self.records.retain(|_, record| !record.is_idle(now));
+            self.sweep(now);
             if self.records.len() >= ADDRESSES_MAX {
                 return;
             }
@@ -116,6 +121,13 @@ impl GuardBook {
             self.block(news.address, None, now);
         } else if is_near {
             self.dirty.push(news.address);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY) {
+            self.swept = Some(now);
+            self.records.retain(|_, record| !record.is_idle(now));
         }
     }
 
@@ -206,7 +218,7 @@ mod tests {
     }
 
     fn news(address: &str, connections: u32, is_blocked: bool) -> VisitorNews {
-        VisitorNews { address: address.parse().unwrap(), connections, working: 0, score: 0.0, is_blocked }
+        VisitorNews { address: address.parse().unwrap(), connections, is_blocked }
     }
 
     #[test]
@@ -262,5 +274,12 @@ mod tests {
             book.add(0, &[told], now);
         }
         assert_eq!(book.records.len(), ADDRESSES_MAX);
+        // Those that leave make room, at the next look.
+        book.add(0, &[news("0.0.0.1", 0, false)], now);
+        book.add(0, &[news("198.51.100.1", 1, false)], now);
+        assert_eq!(book.records.len(), ADDRESSES_MAX);
+        assert!(!book.records.contains_key(&"198.51.100.1".parse::<IpAddr>().unwrap()));
+        book.add(0, &[news("198.51.100.1", 1, false)], now + SWEEP_EVERY);
+        assert!(book.records.contains_key(&"198.51.100.1".parse::<IpAddr>().unwrap()));
     }
 }

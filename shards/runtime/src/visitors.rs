@@ -97,16 +97,12 @@ impl Visitor {
 }
 
 /// What a shard tells of one address.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VisitorNews {
     /// The address, or the first of its /64.
     pub address: IpAddr,
     /// Its connections on this shard.
     pub connections: u32,
-    /// Those that are miners at work.
-    pub working: u32,
-    /// How badly it behaved lately, on this shard.
-    pub score: f32,
     /// The shard has begun to keep it out.
     pub is_blocked: bool,
 }
@@ -251,8 +247,6 @@ impl Visitors {
             to.push(VisitorNews {
                 address,
                 connections: visitor.connections,
-                working: visitor.working,
-                score: visitor.score(now),
                 is_blocked: now < visitor.blocked_until,
             });
         }
