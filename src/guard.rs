@@ -46,6 +46,9 @@ pub struct Block {
 struct Record {
     /// Connections on each shard.
     by_shard: Vec<u32>,
+    /// Shards count on connections that others have. Then they hear of each change until the last of them has gone, or they
+    /// would count on what is no longer there.
+    is_shared: bool,
     offences: u32,
     block: Option<(Instant, Instant)>,
 }
@@ -119,7 +122,7 @@ impl GuardBook {
         let is_new_block = news.is_blocked && !record.is_blocked(now);
         if is_new_block {
             self.block(news.address, None, now);
-        } else if is_near {
+        } else if is_near || record.is_shared {
             self.dirty.push(news.address);
         }
     }
@@ -175,9 +178,10 @@ impl GuardBook {
     pub fn take_rules(&mut self, now: Instant) -> Vec<VisitorRule> {
         self.dirty.sort_unstable();
         self.dirty.dedup();
-        let records = &self.records;
+        let records = &mut self.records;
         let rule = |address: IpAddr| {
-            let record = records.get(&address)?;
+            let record = records.get_mut(&address)?;
+            record.is_shared = record.connections() > 0;
             let left = record.block.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now));
             let blocked_us = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
             Some(VisitorRule { address, connections: record.connections(), blocked_us })
@@ -262,8 +266,13 @@ mod tests {
             told,
             [VisitorRule { address: "10.0.0.1".parse().unwrap(), connections: 7, blocked_us: 0 }]
         );
-        book.add(1, &[news("10.0.0.1", 0, false)], now);
-        assert!(book.take_rules(now).is_empty());
+        // What shards count on is corrected to the last connection, on whatever shards those are.
+        for (shard, left, told) in [(1, 0, 4), (0, 3, 3), (0, 0, 0)] {
+            book.add(shard, &[news("10.0.0.1", left, false)], now);
+            assert_eq!(book.take_rules(now)[0].connections, told);
+        }
+        book.add(0, &[news("10.0.0.1", 4, false)], now);
+        assert!(book.take_rules(now).is_empty(), "it begins anew");
     }
 
     #[test]
