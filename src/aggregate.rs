@@ -3,12 +3,14 @@
 //! It asks no shard for anything and no shard waits for it: it polls the mailboxes on its own thread. Whoever wants
 //! numbers reads the latest [`Snapshot`].
 
+mod memory;
 mod process;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod totals;
 
+pub use memory::{MemoryFigures, MemoryWatch};
 pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
@@ -16,7 +18,7 @@ pub use totals::{ShardTotals, Totals};
 use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
-use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
+use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
 use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct Facts {
     pub pools: PoolViews,
     /// The addresses that are kept out.
     pub blocks: watch::Receiver<Blocks>,
+    /// What memory the process uses, of what it may.
+    pub memory: watch::Receiver<MemoryFigures>,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
 }
@@ -82,11 +86,15 @@ impl Aggregator {
         ends: Vec<Arc<ControlEnd>>,
         mut facts: Facts,
         limits: GuardLimits,
+        mut watcher: MemoryWatch,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let mut book = GuardBook::new(limits, Instant::now());
         let (blocks, seen) = watch::channel(Blocks::default());
         facts.blocks = seen;
+        let (memory, seen) = watch::channel(MemoryFigures::default());
+        facts.memory = seen;
+        let mut told = vec![MemoryLoad::Fine; ends.len()];
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
             let now = Instant::now();
@@ -95,6 +103,13 @@ impl Aggregator {
                     book.add(report.shard, &report.visitors, now);
                     merge(report);
                 });
+            }
+            let figures = watcher.look(now);
+            memory.send_replace(figures);
+            for (told, end) in told.iter_mut().zip(&ends).filter(|(told, _)| **told != figures.load) {
+                if end.command(Command::Memory(figures.load)).is_ok() {
+                    *told = figures.load;
+                }
             }
             let rules = book.take_rules(now);
             for chunk in rules.chunks(RULES_PER_COMMAND) {

@@ -40,7 +40,7 @@ pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
     FailoverConfig, LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, PoolTls, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion,
+    PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion,
 };
 
 use check::Settings;

@@ -11,7 +11,9 @@ pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle};
-use crate::aggregate::{Aggregator, AggregatorHandle, Blocks, Facts, Snapshot, SnapshotReader};
+use crate::aggregate::{
+    Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
+};
 use crate::config::Config;
 use crate::logging::DroppedLines;
 use crate::pools::tls::TlsSetupError;
@@ -195,12 +197,14 @@ impl Proxy {
             cpus,
             pools: lookout.views(),
             blocks: tokio::sync::watch::channel(Blocks::default()).1,
+            memory: tokio::sync::watch::channel(MemoryFigures::default()).1,
             dropped_lines,
         };
         let aggregator = Aggregator::start(
             ends.0.clone(),
             facts,
             plan::guard_limits(config),
+            MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
             config.metrics.collection_interval,
         )?;
         let admin = match config.metrics.listen() {

@@ -1,8 +1,8 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
-use super::{Blocks, Facts, ProcessFigures, Totals};
+use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals};
 use crate::pools::PoolView;
-use loka_proto::{Direction, End, PoolState, Redirect, Reject, Stats};
+use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub pools: Arc<[PoolView]>,
     /// Addresses that are kept out.
     pub blocks: Blocks,
+    /// What memory the process uses, of what it may.
+    pub memory: MemoryFigures,
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
@@ -177,6 +179,7 @@ impl Snapshot {
             process,
             pools: Arc::clone(&facts.pools.borrow()),
             blocks: facts.blocks.borrow().clone(),
+            memory: *facts.memory.borrow(),
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),
@@ -217,7 +220,7 @@ impl Snapshot {
     /// Messages that do not keep to the protocol: those of miners that got an error, those of pools not passed on.
     pub fn protocol_errors(&self) -> u64 {
         let counts = &self.stats.counts;
-        let miners = Reject::ALL.iter().filter(|reason| reason.is_protocol_error());
+        let miners = Reject::ALL.iter().filter(|reason| reason.fault() == Some(Fault::Protocol));
         miners.map(|reason| counts.rejects[reason.index()]).sum::<u64>() + counts.filtered.iter().sum::<u64>()
     }
 

@@ -41,6 +41,7 @@ fn one_pool() -> crate::pools::PoolView {
 pub(crate) fn facts() -> Facts {
     Facts {
         blocks: tokio::sync::watch::channel(Default::default()).1,
+        memory: tokio::sync::watch::channel(Default::default()).1,
         pools: tokio::sync::watch::channel(Arc::from([one_pool()])).1,
         version: "1.2.3",
         started: SystemTime::now(),
@@ -214,7 +215,8 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
     let (shards, ends): (Vec<_>, Vec<_>) =
         (0..3).map(mailbox).map(|(shard, control, _)| (shard, control)).unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
-    let handle = Aggregator::start(ends, facts(), LIMITS, Duration::from_secs(3600)).unwrap();
+    let handle =
+        Aggregator::start(ends, facts(), LIMITS, MemoryWatch::new(None), Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

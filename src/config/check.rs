@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use super::duration;
 use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
-use super::sections::{LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, SecurityConfig};
+use super::sections::{
+    LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits, SecurityConfig,
+};
 use super::table;
 use super::value::{Given, Value};
 use super::{Config, secret};
@@ -181,12 +183,27 @@ impl View<'_> {
         SecurityConfig {
             enable_rate_limiting: self.get(&table::SECURITY_ENABLE_RATE_LIMITING),
             max_requests_per_minute: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN),
+            rate_limits: self.rate_limits(),
             allow: self.get(&table::SECURITY_ALLOW),
             deny: self.get(&table::SECURITY_DENY),
             max_connections_per_ip: NonZeroU32::new(self.get(&table::SECURITY_MAX_CONNECTIONS_PER_IP)),
             max_connects_per_minute: NonZeroU32::new(self.get(&table::SECURITY_MAX_CONNECTS_PER_MINUTE)),
             enable_ddos_protection: self.get(&table::SECURITY_ENABLE_DDOS_PROTECTION),
             blocked_ip_ttl: self.get(&table::SECURITY_BLOCKED_IP_TTL),
+            max_memory_mib: NonZeroU32::new(self.get(&table::SECURITY_MAX_MEMORY_MIB)),
+        }
+    }
+
+    fn rate_limits(&self) -> RateLimits {
+        let limit = |key| NonZeroU32::new(self.get(key));
+        RateLimits {
+            submits: limit(&table::SECURITY_MAX_SUBMITS_PER_MINUTE),
+            authorizations: limit(&table::SECURITY_MAX_AUTHORIZATIONS_PER_MINUTE),
+            bytes: limit(&table::SECURITY_MAX_BYTES_PER_MINUTE),
+            address_requests: limit(&table::SECURITY_MAX_REQUESTS_PER_MINUTE_PER_IP),
+            address_authorizations: limit(&table::SECURITY_MAX_AUTHORIZATIONS_PER_MINUTE_PER_IP),
+            address_bytes: limit(&table::SECURITY_MAX_BYTES_PER_MINUTE_PER_IP),
+            window: self.get(&table::SECURITY_LIMIT_WINDOW),
         }
     }
 

@@ -11,9 +11,11 @@ use loka_runtime::Steering;
 
 mod failover;
 mod pool;
+mod security;
 
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
+pub use security::{RateLimits, SecurityConfig};
 
 /// `[server]`: where miners connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,34 +101,6 @@ pub struct LimiterConfig {
     pub jobs: Duration,
     /// How long the shares of a job are held against those sent before, at least as long as `jobs`.
     pub submissions: Duration,
-}
-
-/// `[security]`: protection from miners.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecurityConfig {
-    /// Whether `max_requests_per_minute` is enforced.
-    pub enable_rate_limiting: bool,
-    /// Requests per minute and connection.
-    pub max_requests_per_minute: NonZeroU32,
-    /// Only addresses in these networks may connect; empty: all.
-    pub allow: Vec<IpNet>,
-    /// Addresses in these networks may not.
-    pub deny: Vec<IpNet>,
-    /// Connections that one address may have; `None`: no limit.
-    pub max_connections_per_ip: Option<NonZeroU32>,
-    /// Connections that one address may make in a minute on one shard; `None`: no limit.
-    pub max_connects_per_minute: Option<NonZeroU32>,
-    /// Whether addresses are kept out for what they do.
-    pub enable_ddos_protection: bool,
-    /// For how long, the first time.
-    pub blocked_ip_ttl: Duration,
-}
-
-impl SecurityConfig {
-    /// Requests per minute and connection; `None` when rate limiting is switched off.
-    pub fn requests_per_minute(&self) -> Option<NonZeroU32> {
-        self.enable_rate_limiting.then_some(self.max_requests_per_minute)
-    }
 }
 
 /// `[metrics]`: the HTTP endpoint.

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
-use super::lists::Networks;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
 mod failover;
 mod pool;
+mod security;
 mod server;
 
 pub(super) use failover::*;
 pub(super) use pool::*;
+pub(super) use security::*;
 pub(super) use server::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,66 +74,6 @@ pub(super) static LIMITER_SUBMISSIONS: Key<Time> = Key::new(
     "For how long, from the coming of a job, its shares are held against those sent before, to refuse duplicates; at \
      least as long as limiter.jobs. A connection remembers its last 256 shares, and none of a job that is no longer good. \
      (Records of shares, which will be kept as long, come in a later version.)",
-);
-
-pub(super) static SECURITY_ENABLE_RATE_LIMITING: Key<Switch> = Key::new(
-    "security.enable_rate_limiting",
-    Switch,
-    true,
-    "Refuse the requests of a connection that sends more than max_requests_per_minute.",
-);
-
-pub(super) static SECURITY_MAX_REQUESTS_PER_MINUTE: Key<Whole> = Key::new(
-    "security.max_requests_per_minute",
-    Whole { min: 1, max: 10_000_000 },
-    6_000,
-    "Requests one connection may send in a minute. A miner sends about 20; a connection that carries many \
-     workers, or difficulty that is still settling, needs more.",
-);
-
-pub(super) static SECURITY_ENABLE_DDOS_PROTECTION: Key<Switch> = Key::new(
-    "security.enable_ddos_protection",
-    Switch,
-    true,
-    "Keep addresses out for a while that attack: by what is no Stratum, lines and handshakes that never end, floods, or \
-     connections that say nothing, again and again. A miner that finds no pool has done nothing, and an address with \
-     miners at work is forgiven more.",
-);
-
-pub(super) static SECURITY_ALLOW: Key<Networks> = Key::new(
-    "security.allow",
-    Networks { count_max: 256 },
-    (),
-    "Only addresses in these networks may connect. Empty means all.",
-);
-
-pub(super) static SECURITY_DENY: Key<Networks> = Key::new(
-    "security.deny",
-    Networks { count_max: 256 },
-    (),
-    "Addresses in these networks may not connect, whatever `allow` says.",
-);
-
-pub(super) static SECURITY_MAX_CONNECTIONS_PER_IP: Key<Whole> = Key::new(
-    "security.max_connections_per_ip",
-    Whole { min: 0, max: 1_000_000 },
-    0,
-    "Connections that one address may have at one time, over all shards (a /64 of IPv6 is one address). 0 means no limit: a \
-     farm may stand behind one address.",
-);
-
-pub(super) static SECURITY_MAX_CONNECTS_PER_MINUTE: Key<Whole> = Key::new(
-    "security.max_connects_per_minute",
-    Whole { min: 0, max: 10_000_000 },
-    0,
-    "Connections that one address may make in a minute, on each shard. 0 means no limit.",
-);
-
-pub(super) static SECURITY_BLOCKED_IP_TTL: Key<Time> = Key::new(
-    "security.blocked_ip_ttl",
-    Time { min: SECOND, max: days(365) },
-    HOUR,
-    "How long an address is kept out that attacks. Each further time within a day it is twice as long, at most a week.",
 );
 
 pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
@@ -305,12 +246,20 @@ static ENTRIES: &[&dyn Entry] = &[
     &LIMITER_SUBMISSIONS,
     &SECURITY_ENABLE_RATE_LIMITING,
     &SECURITY_MAX_REQUESTS_PER_MINUTE,
+    &SECURITY_MAX_SUBMITS_PER_MINUTE,
+    &SECURITY_MAX_AUTHORIZATIONS_PER_MINUTE,
+    &SECURITY_MAX_BYTES_PER_MINUTE,
+    &SECURITY_MAX_REQUESTS_PER_MINUTE_PER_IP,
+    &SECURITY_MAX_AUTHORIZATIONS_PER_MINUTE_PER_IP,
+    &SECURITY_MAX_BYTES_PER_MINUTE_PER_IP,
+    &SECURITY_LIMIT_WINDOW,
     &SECURITY_ALLOW,
     &SECURITY_DENY,
     &SECURITY_MAX_CONNECTIONS_PER_IP,
     &SECURITY_MAX_CONNECTS_PER_MINUTE,
     &SECURITY_ENABLE_DDOS_PROTECTION,
     &SECURITY_BLOCKED_IP_TTL,
+    &SECURITY_MAX_MEMORY_MIB,
     &METRICS_ENABLE_PROMETHEUS,
     &METRICS_ADDRESS,
     &METRICS_PROMETHEUS_PORT,

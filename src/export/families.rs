@@ -5,7 +5,10 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
-use loka_proto::{Direction, End, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass};
+use loka_proto::{
+    Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
+};
+use loka_runtime::{Excess, MemoryLoad};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Every metric family there is.
@@ -42,12 +45,41 @@ pub static FAMILIES: &[Family] = &[
             offences.for_each(|end| out.value(&[end.label()], ends[end.index()] as f64));
         },
     ),
+    counter(
+        "loka_stratum_rate_limit_hits_total",
+        &["kind"],
+        "Times somebody was held to a limit a minute, by limit.",
+        rate_limit_hits,
+    ),
     counter("loka_stratum_addresses_blocked_total", &[], "Times an address was kept out.", |now, out| {
         out.count(now.blocks.total);
     }),
     gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now, 1000 at most.", |now, out| {
         out.count(now.blocks.newest.len() as u64);
     }),
+    gauge("loka_stratum_memory_used_bytes", &[], "Memory that counts towards the limit.", |now, out| {
+        out.count(now.memory.used_bytes);
+    }),
+    gauge(
+        "loka_stratum_memory_limit_bytes",
+        &[],
+        "Memory that the proxy may use; 0: not known.",
+        |now, out| {
+            out.count(now.memory.limit_bytes);
+        },
+    ),
+    gauge(
+        "loka_stratum_memory_load",
+        &[],
+        "0 when memory is enough; 1: nobody new is let in; 2: connections are closed.",
+        |now, out| {
+            out.count(match now.memory.load {
+                MemoryLoad::Fine => 0,
+                MemoryLoad::High => 1,
+                MemoryLoad::Critical => 2,
+            });
+        },
+    ),
     gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
         out.count(now.shell(|shell| shell.visitors));
     }),
@@ -338,11 +370,26 @@ fn bytes(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
 
 fn protocol_errors(now: &Snapshot, out: &mut Series) {
     let counts = &now.stats.counts;
-    for why in Reject::ALL.iter().filter(|why| why.is_protocol_error()) {
+    for why in Reject::ALL.iter().filter(|why| why.fault() == Some(Fault::Protocol)) {
         out.value(&["miner", why.label()], counts.rejects[why.index()] as f64);
     }
     for why in Filtered::ALL {
         out.value(&["pool", why.label()], counts.filtered[why.index()] as f64);
+    }
+}
+
+fn rate_limit_hits(now: &Snapshot, out: &mut Series) {
+    let rejects = &now.stats.counts.rejects;
+    for (kind, reject) in [
+        ("requests", Reject::RateLimited),
+        ("submits", Reject::SubmitRate),
+        ("authorizations", Reject::AuthorizeRate),
+    ] {
+        out.value(&[kind], rejects[reject.index()] as f64);
+    }
+    out.value(&["connects"], now.stats.counts.ends[End::ConnectRate.index()] as f64);
+    for excess in Excess::ALL {
+        out.value(&[excess.label()], now.shell(|shell| shell.excesses[excess.index()]) as f64);
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the configuration to what a shard is told: intent flows this way only.
 
-use crate::config::{Config, Host, PoolConfig, ServerConfig};
+use crate::config::{Config, Host, PoolConfig, RateLimits, ServerConfig};
 use crate::guard::GuardLimits;
 use crate::logging::TraceLog;
 use crate::pools::{Socks5, Target};
@@ -9,7 +9,8 @@ use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, PoolPolicy, Us
 use loka_runtime::limits::CONNECTIONS_PER_SHARD_MAX;
 use loka_runtime::preflight::Preflight;
 use loka_runtime::{
-    Guard, PoolNow, PoolPlan, PoolTls, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks, address_of,
+    Guard, PoolNow, PoolPlan, PoolTls, Quotas, Rates, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks,
+    address_of,
 };
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -22,7 +23,13 @@ pub type StandardPipeline = MessagePipeline<TraceLog>;
 
 /// Authentication, security, and the rate limit where it is switched on; messages are logged at TRACE.
 pub fn standard_pipeline(config: &Config) -> StandardPipeline {
-    let limit = config.security.requests_per_minute().map(|limit| RateLimit::per_minute(limit.get()));
+    let limits = &config.security.rate_limits;
+    let limit = config.security.requests_per_minute().map(|messages| {
+        RateLimit::per_minute(messages.get())
+            .with_submits(limits.submits.map(NonZeroU32::get))
+            .with_authorizations(limits.authorizations.map(NonZeroU32::get))
+            .with_window(us(limits.window))
+    });
     MessagePipelineBuilder::standard().with_logging(TraceLog).with_rate_limit(limit).build()
 }
 
@@ -83,7 +90,20 @@ fn guard(config: &Config) -> Guard {
         connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
         connects_per_minute: security.max_connects_per_minute.map(NonZeroU32::get),
         score_max: security.enable_ddos_protection.then_some(SCORE_MAX),
+        quotas: if security.enable_rate_limiting { quotas(&security.rate_limits) } else { Quotas::default() },
         block_us: us(security.blocked_ip_ttl),
+    }
+}
+
+fn quotas(limits: &RateLimits) -> Quotas {
+    Quotas {
+        connection_bytes: limits.bytes,
+        address: Rates {
+            bytes: limits.address_bytes,
+            requests: limits.address_requests,
+            authorizations: limits.address_authorizations,
+        },
+        window_us: us(limits.window),
     }
 }
 

@@ -107,6 +107,49 @@ fn a_farm_whose_pool_is_away_is_not_taken_for_an_attack() {
 }
 
 #[test]
+fn violations_are_logged_with_evidence_and_without_secrets() {
+    let pool = pool();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let file = format!("logging.log_file={}", log.display());
+    let settings = ["--log-level", "info", "--shards", "1", "--set", "logging.format=json", "--set", &file];
+    let settings = [&settings[..], &["--set", "logging.enable_file_logging=true"]].concat();
+    let proxy = Proxy::start(pool.addr(), &settings);
+    let say = |host: u8, said: &[u8]| {
+        let mut scanner = Miner::connect_from(from(host), proxy.address).unwrap();
+        scanner.send_bytes(said).unwrap();
+        let _ = scanner.read_to_end();
+    };
+    say(20, b"\x16\x03\x01\x1b[31m\"\r\n");
+    say(21, b"GET /?password=hunter2 HTTP/1.1\r\n\r\n");
+    let mut miner = is_let_in(&proxy, 22).unwrap();
+    miner.send_line(r#"{"id":5,"method":"mining.authorize","params":["a\u001bb","hunter2"]}"#).unwrap();
+    miner.answer_to("5").unwrap();
+    let records = || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let all = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        all.filter(|record| record["target"] == "loka_stratum::violations").collect::<Vec<_>>()
+    };
+    until("all are written", || records().len() >= 3);
+    let shown: Vec<_> = records()
+        .iter()
+        .map(|record| {
+            let field = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+            (field("address"), field("kind"), field("evidence"), field("response"))
+        })
+        .collect();
+    let expected = [
+        ("127.0.7.20", "not_stratum", r#"\x16\x03\x01\x1b[31m\"..."#, "disconnected"),
+        ("127.0.7.21", "not_stratum", "(not shown: it may hold a secret)", "disconnected"),
+        ("127.0.7.22", "bad_user", "malformed=1 bad_shares=0 too_fast=0 bytes_held=0", "refused"),
+    ];
+    for (shown, (address, kind, evidence, response)) in shown.iter().zip(expected) {
+        assert_eq!(*shown, (address.into(), kind.into(), evidence.into(), response.into()));
+    }
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("hunter2"));
+}
+
+#[test]
 fn protection_can_be_switched_off() {
     let pool = pool();
     let off = ["--shards", "1", "--set", "security.enable_ddos_protection=false"];

@@ -64,10 +64,10 @@ fn what_happens_to_a_link_is_survived() {
 fn the_corpus_reaches_every_end() {
     let paths = inputs(&folder().join("corpus/session"));
     let all: Vec<_> = paths.iter().map(|path| links::count(&fs::read(path).unwrap())).collect();
-    // The runtime alone finds the first four; the chain of these sessions limits no rate; a flood of output needs more than
+    // The runtime alone finds the first; the chain of these sessions limits no rate; a flood of output needs more than
     // the corpus says at once.
-    let by_runtime = [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed];
-    let at_the_door = [End::Denied, End::Blocked, End::AddressLimit, End::ConnectRate];
+    let by_runtime = [End::Panicked, End::OverCapacity, End::Shed, End::BadProxyHeader, End::TlsFailed];
+    let at_the_door = [End::Denied, End::Blocked, End::AddressLimit, End::ConnectRate, End::Overloaded];
     let not_here = [by_runtime.as_slice(), &at_the_door, &[End::Flood, End::OutputFlood]].concat();
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(all.iter().any(|counts| counts.ends[end.index()] > 0), "no session ends with {end}");

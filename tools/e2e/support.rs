@@ -91,8 +91,10 @@ impl Proxy {
         program
             .args(["--listen", &address.to_string(), "--pool", &pool.to_string()])
             .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
-            .args(["--log-level", "warn"])
             .args(arguments);
+        if !arguments.contains(&"--log-level") {
+            program.args(["--log-level", "warn"]);
+        }
         Self::ready(&mut program, address, metrics)
     }
 

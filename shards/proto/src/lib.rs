@@ -6,6 +6,7 @@
 #[macro_use]
 mod labels;
 
+pub mod bucket;
 pub mod limits;
 pub mod message;
 pub mod middleware;
@@ -15,11 +16,12 @@ pub mod tick;
 pub mod verdict;
 pub mod wire;
 
+pub use bucket::Bucket;
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
-    Client, ClientId, Cx, End, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
-    Reject, Session, UserRule,
+    Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
+    Reject, Session, Spent, UserRule,
 };
 pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;

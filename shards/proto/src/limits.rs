@@ -63,6 +63,8 @@ pub const WORKERS_MAX: usize = 32;
 pub const PROTOCOL_ERRORS_MAX: u32 = 32;
 /// Messages of one miner that may be refused for their rate, less what it makes up for, before its link is closed.
 pub const RATE_LIMITED_MAX: u32 = 1024;
+/// Authorizations that one counts as which the pool refused: who guesses costs its address more than who works.
+pub const REFUSED_AUTHORIZATION: u32 = 10;
 /// Bytes that handling one read may produce for one side.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// Microseconds a line may stay unfinished.

@@ -17,11 +17,11 @@ mod repeats;
 mod shares;
 mod upward;
 
-pub use client::{Bucket, Client, ClientId, VersionRolling, WorkerState};
+pub use client::{Client, ClientId, Spent, VersionRolling, WorkerState};
 pub use mining::Mining;
 pub use names::UserRule;
 pub use policy::{Policy, PoolId, PoolPolicy, PoolState};
-pub use reasons::{End, Filtered, PoolLoss, Reject};
+pub use reasons::{End, Fault, Filtered, PoolLoss, Reject};
 
 use crate::message::JobBodies;
 use crate::middleware::{Stage, StageCx};
@@ -39,6 +39,8 @@ pub struct Out {
     pub to_miner: Vec<u8>,
     /// Bytes for the pool.
     pub to_pool: Vec<u8>,
+    /// Why a message of the miner was refused; the last, where several were.
+    pub refused: Option<Reject>,
 }
 
 impl Out {
@@ -46,6 +48,7 @@ impl Out {
     pub fn clear(&mut self) {
         self.to_miner.clear();
         self.to_pool.clear();
+        self.refused = None;
     }
 }
 
@@ -262,6 +265,17 @@ impl Session {
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.miner_lines.len() + self.pool_lines.len() + self.held.len() + self.early.len()
+    }
+
+    /// What the miner has spent since this was last asked, of what its address may.
+    pub fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.client.spent)
+    }
+
+    /// Whether it has asked for, or been refused, an authorization since [`Session::take_spent`].
+    #[must_use]
+    pub fn has_spent_authorizations(&self) -> bool {
+        self.client.spent.authorizations > 0
     }
 
     /// Bytes kept of what the miner said in its handshake.

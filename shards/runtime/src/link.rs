@@ -5,9 +5,10 @@ use crate::dial::{self, Dial};
 use crate::front::Asks;
 use crate::plan::limits::{CLOSE_LINGER_US, QUEUE_HIGH_BYTES, STALL_US};
 use crate::poller::{Interest, Readiness};
+use crate::quota::CREDIT_BYTES;
 use crate::tls::{Tls, TlsError};
 use crate::token::Token;
-use loka_proto::{End, Policy, PoolId, Session, Tick};
+use loka_proto::{Bucket, End, Policy, PoolId, Session, Tick};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io;
 use std::net::IpAddr;
@@ -281,6 +282,12 @@ pub(crate) struct Link {
     pub(crate) failures: u8,
     /// Where the pool was when it was dialled; see [`PoolNow::place`](crate::PoolNow::place).
     pub(crate) place: u32,
+    /// Bytes that it may still send before its accounts are looked at.
+    pub(crate) credit: i32,
+    /// What it may send in a minute.
+    pub(crate) sent: Bucket,
+    /// Until then its miner is not read, because it has sent too much; never, where it has not.
+    pub(crate) resume_at: Tick,
     /// The turn in which the pool's socket was made: what is told of a socket in that turn is of the one before.
     pub(crate) pool_turn: u64,
 }
@@ -308,6 +315,9 @@ impl Link {
             failed_at: Tick(0),
             failures: 0,
             place: 0,
+            credit: CREDIT_BYTES,
+            sent: Bucket::default(),
+            resume_at: Tick::NEVER,
             pool_turn: 0,
         }
     }
@@ -331,11 +341,16 @@ impl Link {
         self.miner.queue.len() >= QUEUE_HIGH_BYTES || self.pool.queue.len() >= QUEUE_HIGH_BYTES
     }
 
+    /// Whether the miner is not read although it might have something to say.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_congested() || self.is_held_back()
+    }
+
     /// What the miner's socket is to be watched for.
     pub(crate) fn miner_interest(&self) -> Interest {
         let listens = match self.closing {
             Some(_) => true,
-            None => self.session.listens_to_miner() && !self.is_congested(),
+            None => self.session.listens_to_miner() && !self.is_paused(),
         };
         Interest { read: listens && !self.miner.eof, write: !self.miner.queue.is_empty() }
     }
@@ -352,6 +367,7 @@ impl Link {
     /// When somebody must look at this link, if nothing else happens before.
     pub(crate) fn deadline(&self, policy: &Policy) -> Tick {
         let mut due = self.session.poll_timeout(policy).unwrap_or(Tick::NEVER);
+        due = due.min(self.resume_at);
         due = due.min(self.miner.stalls_at()).min(self.pool.stalls_at());
         if let Some(dial) = &self.dial {
             due = due.min(dial.due);
@@ -425,7 +441,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 672,
+            size_of::<Link>() <= 712,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

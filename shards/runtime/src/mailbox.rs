@@ -6,6 +6,8 @@
 
 use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
+use crate::quota::Excess;
+use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
 use loka_proto::Stats;
@@ -29,6 +31,8 @@ pub struct Shell {
     pub dial_failures: u64,
     /// Times a side was not read because the other did not take its bytes.
     pub pauses: u64,
+    /// Times a miner was not read for a while because of what it or its address had sent, by [`Excess::index`].
+    pub excesses: [u64; Excess::COUNT],
     /// Turns of the loop.
     pub turns: u64,
     /// Microseconds spent in turns, not waiting.
@@ -80,6 +84,8 @@ pub enum Command {
     Pools(Arc<[PoolNow]>),
     /// What is known of addresses over all shards.
     Visitors(Arc<[VisitorRule]>),
+    /// How much of the memory that there is for the process is used.
+    Memory(MemoryLoad),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.

@@ -66,6 +66,12 @@ pub mod limits {
     pub const VISITORS_MAX: usize = 65_536;
     /// Addresses that one report tells of; the others are told by the next.
     pub const VISITORS_PER_REPORT: usize = 2_048;
+    /// Microseconds that a connection is given to say who it is, before it has to make room for another where there is none.
+    pub const NEWCOMER_GRACE_US: u64 = 1_000_000;
+    /// Connections that are closed in a tick while memory is short.
+    pub const SHED_PER_TICK: usize = 64;
+    /// Bytes that a miner at work must keep before it is closed because memory is short: to close others would free nothing.
+    pub const SHED_WORKER_BYTES_MIN: usize = 8 * 1024;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 

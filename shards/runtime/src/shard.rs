@@ -4,12 +4,15 @@
 //! A turn, in this order: miners at work whose sockets are ready, as many as fit in one poll; some of those that come or
 //! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
+mod accounts;
 mod dialing;
 mod entrance;
 mod links;
+mod overload;
 mod pools;
 mod queues;
 mod seeking;
+mod telling;
 mod turn;
 mod warm;
 
@@ -23,10 +26,13 @@ use crate::plan::{ShardPlan, ShardSpec};
 use crate::poller::{self, Interest, Poller, Wait};
 use crate::timers::Wheel;
 use crate::token::Token;
+use crate::violations::Violations;
 use crate::visitors::Visitors;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
 use loka_proto::{ClientId, JobBodies, Out, Parser, Tick};
+pub use overload::MemoryLoad;
+use overload::Strangers;
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -154,18 +160,20 @@ pub fn spawn<P: Stage + Send + 'static>(start: Start<P>) -> Result<ShardHandle, 
 enum Trouble {
     NoDescriptor,
     Full,
+    NoMemory,
     PoolUnreachable,
     PoolProxy,
     PoolTls,
 }
 
 impl Trouble {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     fn told(self) -> &'static str {
         match self {
             Trouble::NoDescriptor => "no descriptor, port or memory left for another connection",
             Trouble::Full => "this shard holds as many miners as it may: others are turned away",
+            Trouble::NoMemory => "memory is short: connections are closed to make room",
             Trouble::PoolUnreachable => "an address of a pool does not take connections",
             Trouble::PoolProxy => "the proxy on the way to a pool does not open the connection",
             Trouble::PoolTls => "a pool does not show who it is",
@@ -204,6 +212,11 @@ struct Shard<P> {
     /// Connections to pools that nobody needs yet.
     warm: Slab<Warm>,
     visitors: Visitors,
+    violations: Violations,
+    /// Bytes of the scratch that the miner who is served now has just said.
+    heard: usize,
+    strangers: Strangers,
+    load: MemoryLoad,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -266,6 +279,10 @@ impl<P: Stage> Shard<P> {
             next_client: 0,
             pools,
             visitors,
+            violations: Violations::default(),
+            heard: 0,
+            strangers: Strangers::default(),
+            load: MemoryLoad::Fine,
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

@@ -6,8 +6,9 @@
 //! and when all hold something, others are let in unseen, since a full table must not turn a farm away.
 
 use crate::plan::limits::VISITORS_MAX;
+use crate::quota::{Accounts, Pause, Quotas};
 use ipnet::IpNet;
-use loka_proto::{End, Tick};
+use loka_proto::{Bucket, End, Spent, Tick};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -30,6 +31,8 @@ pub struct Guard {
     pub connects_per_minute: Option<u32>,
     /// The score at which an address is kept out, for each miner of it that works beside those that misbehave. `None`: never.
     pub score_max: Option<u32>,
+    /// How much may be sent.
+    pub quotas: Quotas,
     /// Microseconds for which a shard keeps such an address out by itself, until the control plane has its say.
     pub block_us: u64,
 }
@@ -66,9 +69,8 @@ struct Visitor {
     working: u32,
     /// Connections on other shards, as last told.
     elsewhere: u32,
-    /// Microseconds' worth of connects used up.
-    used_us: u64,
-    used_at: Tick,
+    connects: Bucket,
+    accounts: Accounts,
     score: f32,
     score_at: Tick,
     blocked_until: Tick,
@@ -86,13 +88,10 @@ impl Visitor {
     fn is_idle(&self, now: Tick) -> bool {
         self.connections == 0
             && !self.is_news
-            && self.used(now) == 0
+            && self.connects.is_full(now)
+            && self.accounts.are_settled(now)
             && self.score(now) < SCORE_MIN
             && now >= self.blocked_until
-    }
-
-    fn used(&self, now: Tick) -> u64 {
-        self.used_us.saturating_sub(now - self.used_at)
     }
 }
 
@@ -167,11 +166,9 @@ impl Visitors {
         if connections_max.is_some_and(|max| visitor.connections + visitor.elsewhere >= max) {
             return Err(Refused::TooMany);
         }
-        let used = visitor.used(now);
-        if pace_us > 0 && used + pace_us > 60 * SECOND_US {
+        if !visitor.connects.take(pace_us, 60 * SECOND_US, now) {
             return Err(Refused::TooOften);
         }
-        (visitor.used_us, visitor.used_at) = (used + pace_us, now);
         visitor.connections += 1;
         self.note(host);
         Ok(())
@@ -190,6 +187,22 @@ impl Visitors {
             }
         }
         Some(self.known.entry(host).or_default())
+    }
+
+    /// Takes what a connection of this address has sent. Gives for how long nothing more is to be read from it.
+    pub(crate) fn charge(&mut self, address: IpAddr, bytes: u64, spent: Spent, now: Tick) -> Option<Pause> {
+        let visitor = self.known.get_mut(&host_of(address))?;
+        visitor.accounts.charge(&self.guard.quotas, bytes, spent, now)
+    }
+
+    /// For how long newcomers of this address are not read.
+    pub(crate) fn newcomers_wait(&self, address: IpAddr, now: Tick) -> Option<Pause> {
+        self.known.get(&host_of(address))?.accounts.newcomers_wait(&self.guard.quotas, now)
+    }
+
+    /// How much may be sent.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.guard.quotas
     }
 
     /// A miner of this address has begun to work.
@@ -240,8 +253,7 @@ impl Visitors {
 
     /// Tells at most `max` addresses of which something has changed, the rest at the next report.
     pub(crate) fn tell(&mut self, max: usize, now: Tick, to: &mut Vec<VisitorNews>) {
-        let from = self.news.len().saturating_sub(max);
-        for address in self.news.drain(from..) {
+        for address in self.news.drain(..max.min(self.news.len())) {
             let Some(visitor) = self.known.get_mut(&address) else { continue };
             visitor.is_news = false;
             to.push(VisitorNews {

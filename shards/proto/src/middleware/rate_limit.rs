@@ -1,35 +1,73 @@
-//! Fourth stage: how many messages one connection may send.
+//! Fourth stage: how many messages one connection may send, and how many of them may be shares and authorizations.
 
 use super::{Flow, Request, Stage, StageCx};
+use crate::message::Method;
 use crate::session::{Client, Reject};
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// A token bucket per connection that holds one minute's worth of messages.
+/// Token buckets per connection. Each holds what its limit allows in one window.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
-    /// Microseconds of the minute that one message uses up.
-    cost_us: u64,
+    window_us: u64,
+    /// Microseconds in which one message flows in.
+    message_us: u64,
+    /// The same for a share, where there is a limit of its own.
+    submit_us: Option<u64>,
+    /// The same for an authorization.
+    authorize_us: Option<u64>,
+}
+
+/// A limit of none is taken as one.
+fn cost_us(per_minute: u32) -> u64 {
+    MINUTE_US / u64::from(per_minute.max(1))
 }
 
 impl RateLimit {
-    /// At most `messages` a minute; zero is taken as one.
+    /// At most `messages` a minute, which may come at once.
     #[must_use]
     pub fn per_minute(messages: u32) -> RateLimit {
-        RateLimit { cost_us: MINUTE_US / u64::from(messages.max(1)) }
+        RateLimit { window_us: MINUTE_US, message_us: cost_us(messages), submit_us: None, authorize_us: None }
+    }
+
+    /// Of which at most so many are shares.
+    #[must_use]
+    pub fn with_submits(self, per_minute: Option<u32>) -> RateLimit {
+        RateLimit { submit_us: per_minute.map(cost_us), ..self }
+    }
+
+    /// Of which at most so many are authorizations.
+    #[must_use]
+    pub fn with_authorizations(self, per_minute: Option<u32>) -> RateLimit {
+        RateLimit { authorize_us: per_minute.map(cost_us), ..self }
+    }
+
+    /// What a limit allows in this time may come at once; one message always may.
+    #[must_use]
+    pub fn with_window(self, window_us: u64) -> RateLimit {
+        RateLimit { window_us, ..self }
+    }
+
+    fn depth_us(&self, cost_us: u64) -> u64 {
+        self.window_us.max(cost_us)
     }
 }
 
 impl Stage for RateLimit {
-    fn on_request(&mut self, cx: &mut StageCx<'_>, client: &mut Client, _: &Request<'_>) -> Flow {
-        let bucket = &mut client.bucket;
-        let used_us = bucket.used_us.saturating_sub(cx.now - bucket.at);
-        bucket.at = cx.now;
-        if used_us + self.cost_us > MINUTE_US {
-            bucket.used_us = used_us;
+    fn on_request(&mut self, cx: &mut StageCx<'_>, client: &mut Client, request: &Request<'_>) -> Flow {
+        if !client.messages.take(self.message_us, self.depth_us(self.message_us), cx.now) {
             return Flow::Reject(Reject::RateLimited);
         }
-        bucket.used_us = used_us + self.cost_us;
+        if let Some(cost_us) = self.submit_us.filter(|_| request.method == Method::Submit)
+            && !client.submits.take(cost_us, self.depth_us(cost_us), cx.now)
+        {
+            return Flow::Reject(Reject::SubmitRate);
+        }
+        if let Some(cost_us) = self.authorize_us.filter(|_| request.method == Method::Authorize)
+            && !client.authorizations.take(cost_us, self.depth_us(cost_us), cx.now)
+        {
+            return Flow::Reject(Reject::AuthorizeRate);
+        }
         Flow::Pass
     }
 }

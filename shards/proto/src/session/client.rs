@@ -1,8 +1,8 @@
 //! What is known of one miner. Middleware stages read it; only the session writes it.
 
-use crate::limits::WORKERS_MAX;
+use crate::bucket::Bucket;
+use crate::limits::{REFUSED_AUTHORIZATION, WORKERS_MAX};
 use crate::session::mining::Mining;
-use crate::tick::Tick;
 use crate::wire::fingerprint;
 use smallvec::SmallVec;
 
@@ -46,13 +46,13 @@ pub enum VersionRolling {
     Refused,
 }
 
-/// A token bucket that a rate-limit stage fills and empties.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Bucket {
-    /// Microseconds' worth of messages used, refilled by time.
-    pub used_us: u64,
-    /// When `used_us` was right.
-    pub at: Tick,
+/// What a connection has spent, of what its address may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Messages.
+    pub requests: u32,
+    /// Authorizations; one that the pool refused counts as [`REFUSED_AUTHORIZATION`] more.
+    pub authorizations: u32,
 }
 
 /// What is known of one miner.
@@ -74,8 +74,14 @@ pub struct Client {
     pub rate_limited: u32,
     /// Shares refused for what they are, less those that a pool accepted.
     pub bad_shares: u32,
-    /// For the rate-limit stage.
-    pub bucket: Bucket,
+    /// For the rate-limit stage: all messages.
+    pub messages: Bucket,
+    /// Shares.
+    pub submits: Bucket,
+    /// Authorizations.
+    pub authorizations: Bucket,
+    /// Since it was last asked for.
+    pub(crate) spent: Spent,
     /// Its work: extranonce, difficulty, jobs.
     pub mining: Mining,
     workers: SmallVec<[Worker; 1]>,
@@ -92,7 +98,10 @@ impl Client {
             errors: 0,
             rate_limited: 0,
             bad_shares: 0,
-            bucket: Bucket::default(),
+            messages: Bucket::default(),
+            submits: Bucket::default(),
+            authorizations: Bucket::default(),
+            spent: Spent::default(),
             mining: Mining::default(),
             workers: SmallVec::new(),
         }
@@ -123,6 +132,7 @@ impl Client {
     }
 
     pub(crate) fn worker_asked(&mut self, name: &str) {
+        self.spent.authorizations += 1;
         let name = fingerprint(name.as_bytes());
         match self.find(name) {
             Some(index) => self.workers[index].state = WorkerState::Asked,
@@ -142,6 +152,11 @@ impl Client {
             self.workers[index].state =
                 if authorized { WorkerState::Authorized } else { WorkerState::Refused };
         }
+    }
+
+    /// A pool refused what the miner had asked for. (That another pool refuses it, to which the proxy took it, is not its doing.)
+    pub(crate) fn authorization_refused(&mut self) {
+        self.spent.authorizations += REFUSED_AUTHORIZATION;
     }
 
     fn find(&self, name: u64) -> Option<usize> {

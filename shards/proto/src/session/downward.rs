@@ -179,6 +179,9 @@ impl Session {
             }
             Asked::Authorize(worker) => {
                 self.client.worker_answered(worker, granted);
+                if !granted {
+                    self.client.authorization_refused();
+                }
                 cx.stats.authorized(granted);
             }
             Asked::Configure(configure) => {

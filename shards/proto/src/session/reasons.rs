@@ -35,6 +35,10 @@ labels! {
         TooManyPending => "too_many_pending",
         /// More messages than the rate limit allows.
         RateLimited => "rate_limited",
+        /// More shares than the rate limit allows.
+        SubmitRate => "submit_rate",
+        /// More authorizations than the rate limit allows.
+        AuthorizeRate => "authorize_rate",
         /// Extranonce subscription is switched off for this pool, and no other pool could make use of it.
         ExtranonceOff => "extranonce_off",
         /// A share for a job that is void or too old, or of a pool that the miner has left.
@@ -71,7 +75,7 @@ impl Reject {
             Reject::NotSubscribed => (25, "Not subscribed"),
             Reject::TooManyWorkers => (24, "Too many workers on this connection"),
             Reject::TooManyPending => (20, "Too many requests in flight"),
-            Reject::RateLimited => (20, "Rate limit exceeded"),
+            Reject::RateLimited | Reject::SubmitRate | Reject::AuthorizeRate => (20, "Rate limit exceeded"),
             Reject::ExtranonceOff => (20, "Not supported."),
             Reject::StaleJob | Reject::UnknownJob => (21, "Job not found"),
             Reject::DuplicateShare => (22, "Duplicate share"),
@@ -81,9 +85,9 @@ impl Reject {
         }
     }
 
-    /// Whether it speaks of a miner that does not keep to the protocol; too many of these end the link.
+    /// What it says of the miner; `None` when nothing.
     #[must_use]
-    pub fn is_protocol_error(self) -> bool {
+    pub fn fault(self) -> Option<Fault> {
         match self {
             Reject::Malformed
             | Reject::NotObject
@@ -94,50 +98,32 @@ impl Reject {
             | Reject::BadParams
             | Reject::BadUser
             | Reject::NotForMiners
-            | Reject::TooManyWorkers => true,
+            | Reject::TooManyWorkers => Some(Fault::Protocol),
             Reject::BadExtranonce2
-            | Reject::Unauthorized
-            | Reject::NotSubscribed
-            | Reject::TooManyPending
-            | Reject::RateLimited
-            | Reject::ExtranonceOff
             | Reject::StaleJob
             | Reject::UnknownJob
             | Reject::DuplicateShare
             | Reject::BadVersionBits
-            | Reject::BadNtime
-            | Reject::NoPool => false,
+            | Reject::BadNtime => Some(Fault::Share),
+            Reject::RateLimited | Reject::SubmitRate | Reject::AuthorizeRate => Some(Fault::Rate),
+            Reject::Unauthorized
+            | Reject::NotSubscribed
+            | Reject::TooManyPending
+            | Reject::ExtranonceOff
+            | Reject::NoPool => None,
         }
     }
+}
 
-    /// Whether it speaks of a share that no pool would credit; too many of these end the link.
-    #[must_use]
-    pub fn is_bad_share(self) -> bool {
-        match self {
-            Reject::BadExtranonce2
-            | Reject::StaleJob
-            | Reject::UnknownJob
-            | Reject::DuplicateShare
-            | Reject::BadVersionBits
-            | Reject::BadNtime => true,
-            Reject::Malformed
-            | Reject::NotObject
-            | Reject::DuplicateKey
-            | Reject::BadId
-            | Reject::NoMethod
-            | Reject::BadMethod
-            | Reject::BadParams
-            | Reject::BadUser
-            | Reject::NotForMiners
-            | Reject::Unauthorized
-            | Reject::NotSubscribed
-            | Reject::TooManyWorkers
-            | Reject::TooManyPending
-            | Reject::RateLimited
-            | Reject::ExtranonceOff
-            | Reject::NoPool => false,
-        }
-    }
+/// What a refused message says of the miner. Too many of any kind end the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not keep to the protocol.
+    Protocol,
+    /// It sends shares that no pool would credit.
+    Share,
+    /// It sends more than it may.
+    Rate,
 }
 
 impl From<ReadError> for Reject {
@@ -356,6 +342,10 @@ labels! {
         AddressLimit => "address_limit",
         /// The address connects too often.
         ConnectRate => "connect_rate",
+        /// Memory is short: nobody new is let in.
+        Overloaded => "overloaded",
+        /// Its place was needed for others: it had not said who it was for too long, or kept much while memory was short.
+        Shed => "shed",
         /// The proxy holds as many connections as it may, or has no descriptor left.
         OverCapacity => "over_capacity",
         /// The proxy had no resources left for this connection or its pool connection.
@@ -407,6 +397,8 @@ impl End {
             | End::EarlyTooMuch
             | End::Idle
             | End::Panicked
+            | End::Overloaded
+            | End::Shed
             | End::OverCapacity
             | End::OutOfResources
             | End::Denied

@@ -2,7 +2,7 @@
 
 use super::greeting::Part;
 use super::pending::Asked;
-use super::{Cx, End, Phase, Reject, Session, VersionRolling};
+use super::{Cx, End, Fault, Phase, Reject, Session, VersionRolling};
 use crate::limits::{
     HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, OUT_BYTES_MAX, PROTOCOL_ERRORS_MAX, RATE_LIMITED_MAX,
     USER_REPLACED_BYTES_MAX,
@@ -48,6 +48,7 @@ impl Session {
             return;
         }
         self.last_message = cx.now;
+        self.client.spent.requests += 1;
         if let Err(error) = parser.read(line, |envelope| self.handle_miner_message(cx, envelope)) {
             cx.stats.message(Direction::FromMiner, Method::Unknown);
             self.refuse(cx, Method::Unknown, b"null", error.into());
@@ -252,6 +253,7 @@ impl Session {
     /// Answers the miner with an error of our own.
     fn refuse<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, id: &[u8], reject: Reject) {
         cx.stats.counts.rejects[reject.index()] += 1;
+        cx.out.refused = Some(reject);
         cx.stats.counts.shares.refused += u64::from(method == Method::Submit);
         // An id that is refused for its size is not sent back either.
         let id = if reject == Reject::BadId { b"null" } else { id };
@@ -259,20 +261,21 @@ impl Session {
         let (code, text) = reject.answer();
         write::answer(&mut cx.out.to_miner, id, result, write::error(code, text).as_bytes());
         cx.stats.message(Direction::ToMiner, Method::Answer);
-        if reject.is_protocol_error() {
-            self.client.errors += 1;
-            if self.client.errors > PROTOCOL_ERRORS_MAX {
-                self.end(cx, End::TooManyErrors);
+        match reject.fault() {
+            Some(Fault::Protocol) => {
+                self.client.errors += 1;
+                if self.client.errors > PROTOCOL_ERRORS_MAX {
+                    self.end(cx, End::TooManyErrors);
+                }
             }
-        }
-        if reject.is_bad_share() {
-            self.count_bad_share(cx);
-        }
-        if reject == Reject::RateLimited {
-            self.client.rate_limited += 1;
-            if self.client.rate_limited > RATE_LIMITED_MAX {
-                self.end(cx, End::Flood);
+            Some(Fault::Share) => self.count_bad_share(cx),
+            Some(Fault::Rate) => {
+                self.client.rate_limited += 1;
+                if self.client.rate_limited > RATE_LIMITED_MAX {
+                    self.end(cx, End::Flood);
+                }
             }
+            None => {}
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Harness {
     pub(crate) to_miner: Vec<u8>,
     pub(crate) to_pool: Vec<u8>,
     pub(crate) intents: Vec<Intent>,
-    pipeline: MessagePipeline,
+    pub(crate) pipeline: MessagePipeline,
     parser: Parser,
     jobs: JobBodies,
 }

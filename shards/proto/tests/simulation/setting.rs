@@ -131,7 +131,12 @@ pub(crate) fn shard(rng: &mut Rng) -> Shard {
         1 => MessagePipelineBuilder::new().with_authentication(Authentication).with_security(Security),
         _ => MessagePipelineBuilder::standard(),
     };
-    let rate = rng.pick(&[None, None, None, None, Some(60), Some(600)]).map(RateLimit::per_minute);
+    let rate = rng.pick(&[None, None, None, None, Some(60), Some(600)]).map(|messages| {
+        RateLimit::per_minute(messages)
+            .with_submits(rng.pick(&[None, Some(40)]))
+            .with_authorizations(rng.pick(&[None, Some(3)]))
+            .with_window(rng.pick(&[SECOND, 60 * SECOND]))
+    });
     let pipeline: Pipeline = chain.with_rate_limit(rate).add_middleware(probe.clone()).build();
     let accounts: Vec<Account> = (0..rng.between(1, 3)).map(|_| rng.pick(&Account::ALL)).collect();
     let pool = |account: &Account| PoolPolicy {

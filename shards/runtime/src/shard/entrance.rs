@@ -43,6 +43,7 @@ impl<P: Stage> Shard<P> {
         if let Some(front) = link.front.as_mut().filter(|_| told.read || told.hangup) {
             match link.miner.receive(&mut self.scratch[..FRONT_BYTES_MAX]) {
                 Read::Bytes(count, is_full) => {
+                    self.heard = count;
                     front.bytes.extend_from_slice(&self.scratch[..count]);
                     self.read_on(key, Token::Miner(key), told, is_full);
                     self.judge_front(key);

@@ -11,6 +11,7 @@ use std::io;
 
 impl<P: Stage> Shard<P> {
     pub(super) fn miner_ready(&mut self, key: usize, told: Readiness) {
+        self.heard = 0;
         if self.links[key].gone {
             return;
         }
@@ -25,15 +26,20 @@ impl<P: Stage> Shard<P> {
         }
         // Asked of now: what the pool said in this turn may have filled the miner's queue, and then nothing more is read.
         let reads = self.links[key].miner.watched.read;
-        if reads && (told.read || told.hangup) {
-            let handle = |shard: &mut Self, count| shard.with_bytes(key, count, Session::handle_miner_bytes);
+        if reads && (told.read || told.hangup) && self.may_be_read(key) {
+            let handle = |shard: &mut Self, count| {
+                shard.heard = count;
+                shard.with_bytes(key, count, Session::handle_miner_bytes);
+                shard.spend(key, count);
+                shard.tell_refused(key);
+            };
             match self.read_side(key, Token::Miner(key), told, handle) {
                 Read::Bytes(..) | Read::Nothing => {}
                 Read::Eof => self.with(key, |session, cx| session.handle_miner_eof(cx)),
                 Read::Broken => self.miner_broke(key),
                 Read::TlsFailed => self.miner_tls_failed(key),
             }
-        } else if told.hangup && !told.read {
+        } else if told.hangup && (!told.read || self.links[key].is_held_back()) {
             // Not being read for, it cannot tell that it is gone in any other way.
             self.miner_broke(key);
         }
@@ -93,6 +99,7 @@ impl<P: Stage> Shard<P> {
     }
 
     pub(super) fn pool_ready(&mut self, key: usize, told: Readiness) {
+        self.heard = 0;
         if self.links[key].gone || self.links[key].pool.socket.is_none() {
             return;
         }
@@ -123,11 +130,13 @@ impl<P: Stage> Shard<P> {
     }
 
     pub(super) fn timer_fired(&mut self, key: usize) {
+        self.heard = 0;
         let link = &mut self.links[key];
         if link.gone {
             return;
         }
         link.keep_pool_alive();
+        self.resume(key);
         let overdue = self.links[key].dial.as_ref().filter(|dial| self.now >= dial.due);
         if let Some(loss) = overdue.map(|dial| dial.step.timed_out()) {
             self.next_address(key, loss);
@@ -250,6 +259,7 @@ impl<P: Stage> Shard<P> {
                     self.links[key].end = Some(end);
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, %end, "ended");
+                    self.tell_ended(key, end);
                     self.links[key].begin_closing(&mut self.spares, self.now);
                 }
             }
@@ -293,10 +303,10 @@ impl<P: Stage> Shard<P> {
 
     fn note_pause(&mut self, key: usize) {
         let link = &mut self.links[key];
-        let congested = link.is_congested();
-        if congested != link.paused {
-            link.paused = congested;
-            self.report.shell.pauses += u64::from(congested);
+        let is_paused = link.is_paused();
+        if is_paused != link.paused {
+            link.paused = is_paused;
+            self.report.shell.pauses += u64::from(link.is_congested());
             self.with(key, |session, cx| session.handle_pause(cx.now));
         }
     }

@@ -1,6 +1,6 @@
 //! One turn of the loop: what is ready, who comes and goes, the tick, new connections, and what is left behind.
 
-use super::{Shard, Trouble, open_reserve};
+use super::{MemoryLoad, Shard, Trouble, open_reserve};
 use crate::dial;
 use crate::link::Link;
 use crate::listener;
@@ -150,10 +150,11 @@ impl<P: Stage> Shard<P> {
     }
 
     /// Frees the slots of links that are gone. Only now, so that no event of this turn meets a new link in an old slot.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Some(key) = self.gone.pop() {
             // A link may have been noted twice; its slot cannot have been taken again before this.
-            if let Some(link) = self.links.try_remove(key) {
+            if let Some(mut link) = self.links.try_remove(key) {
+                self.close_accounts(&mut link, self.now);
                 self.say_farewell(&link);
             }
             self.wheel.disarm(key);
@@ -184,6 +185,7 @@ impl<P: Stage> Shard<P> {
         }
         self.serve_waiting_links();
         self.keep_warm();
+        self.relieve();
         self.switch_links();
         if self.drain_until.is_some_and(|until| self.now >= until + CLOSE_LINGER_US) {
             self.close_what_is_left();
@@ -209,6 +211,7 @@ impl<P: Stage> Shard<P> {
                 self.switching_since = Some(self.now);
             }
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
+            Command::Memory(load) => self.load = load,
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
             Command::Drain { within_us } => self.drain(within_us),
         }
@@ -285,7 +288,7 @@ impl<P: Stage> Shard<P> {
         self.warn(Trouble::NoDescriptor);
         self.reserve = None;
         if let Ok(Some((socket, _))) = listener::accept(&self.listeners[index]) {
-            self.turn_away(socket, End::OverCapacity);
+            self.turn_away(socket, None, End::OverCapacity);
         }
         self.reserve = open_reserve();
         self.accept_again = Some(self.now + ACCEPT_PAUSE_US);
@@ -294,18 +297,25 @@ impl<P: Stage> Shard<P> {
 
     fn welcome(&mut self, socket: OwnedFd, peer: Option<SocketAddr>, listener: usize) {
         let max = self.plan.connections_max.min(CONNECTIONS_PER_SHARD_MAX);
+        if self.load != MemoryLoad::Fine {
+            return self.turn_away(socket, peer, End::Overloaded);
+        }
+        if self.links.len() >= max {
+            self.make_room();
+        }
         if self.links.len() >= max {
             self.warn(Trouble::Full);
-            return self.turn_away(socket, End::OverCapacity);
+            return self.turn_away(socket, peer, End::OverCapacity);
         }
         let is_proxy = self.is_proxy(peer);
         // Whom a proxy speaks for is known from its header only.
         let address = peer.map(|peer| peer.ip()).filter(|_| !is_proxy);
         if let Some(Err(refused)) = address.map(|address| self.visitors.enter(address, self.now)) {
-            return self.turn_away(socket, refused.end());
+            return self.turn_away(socket, peer, refused.end());
         }
         self.report.shell.accepted += 1;
-        let session = Session::new(ClientId(self.next_client), self.now);
+        let id = ClientId(self.next_client);
+        let session = Session::new(id, self.now);
         if tracing::enabled!(tracing::Level::DEBUG) {
             tracing::debug!(shard = self.report.shard, client = self.next_client, ?peer, "accepted");
         }
@@ -324,6 +334,7 @@ impl<P: Stage> Shard<P> {
         let mut link = Link::new(session, socket);
         (link.front, link.address) = (front, address);
         entry.insert(Box::new(link));
+        self.strangers.push(key, id, self.now);
         self.arm(key);
     }
 
@@ -350,8 +361,9 @@ impl<P: Stage> Shard<P> {
         may
     }
 
-    fn turn_away(&mut self, socket: OwnedFd, end: End) {
+    fn turn_away(&mut self, socket: OwnedFd, peer: Option<SocketAddr>, end: End) {
         drop(socket);
+        self.tell_turned_away(peer, end);
         self.report.shell.accepted += 1;
         self.report.stats.counts.ends[end.index()] += 1;
     }

@@ -161,7 +161,9 @@ impl Proxy {
                 self.stats.merge(&report.stats);
                 let shell = &mut self.shells[report.shard];
                 let (pauses, dials) = (shell.pauses + report.shell.pauses, shell.dials + report.shell.dials);
-                *shell = Shell { pauses, dials, ..report.shell };
+                let excesses =
+                    std::array::from_fn(|index| shell.excesses[index] + report.shell.excesses[index]);
+                *shell = Shell { pauses, dials, excesses, ..report.shell };
             });
         }
     }
