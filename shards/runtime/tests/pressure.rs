@@ -94,6 +94,7 @@ fn too_many_authorizations_of_an_address_make_those_that_come_wait_and_nobody_el
     proxy.until("the newcomer waits", |_, shells| {
         shells[0].excesses[Excess::AddressAuthorizations.index()] > before
     });
+    assert_eq!(pool.report().connections_accepted, 2, "the pool hears nothing of it yet");
     still_works(&mut honest, "1");
     still_works(&mut newcomer.join().unwrap(), "2");
 }
