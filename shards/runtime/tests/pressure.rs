@@ -77,14 +77,14 @@ fn an_address_is_held_to_its_bytes_whatever_its_connections_are() {
 fn too_many_authorizations_of_an_address_make_those_that_come_wait_and_nobody_else() {
     let pool = pool();
     let mut proxy = Proxy::start(pool.addr(), 1, |plan| {
-        let address = Rates { authorizations: NonZeroU32::new(6_000), ..Rates::default() };
+        let address = Rates { authorizations: NonZeroU32::new(3_000), ..Rates::default() };
         plan.guard.quotas = Quotas { connection_bytes: None, address, window_us: SECOND_US };
     });
     let mut honest = at_work(proxy.address);
     let (mut guessing, _) = at_work(proxy.address);
-    for _ in 0..200 {
-        guessing.send_line(r#"{"id":4,"method":"mining.authorize","params":["farm.rig","guess"]}"#).unwrap();
-    }
+    // In one piece, so that all of it is read before it is held back.
+    let guess = "{\"id\":4,\"method\":\"mining.authorize\",\"params\":[\"farm.rig\",\"guess\"]}\n";
+    guessing.send_bytes(guess.repeat(200).as_bytes()).unwrap();
     proxy.until("it has gone too far", |_, shells| {
         shells[0].excesses[Excess::AddressAuthorizations.index()] > 0
     });
