@@ -57,7 +57,7 @@ struct Options {
     /// CPUs that the shards are pinned to, such as 2-5,8
     #[arg(long, global = true, value_name = "LIST")]
     cpus: Option<String>,
-    /// off, error, warn, info, debug or trace
+    /// off, error, warn, info, debug or trace; TARGET=LEVEL beside it, separated by commas
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
     /// Set any key of the configuration; may be given several times

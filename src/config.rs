@@ -19,6 +19,7 @@ mod file;
 mod form;
 mod key;
 mod lists;
+mod log_filter;
 mod nearest;
 mod net;
 mod overrides;
@@ -34,13 +35,15 @@ mod value;
 
 pub use cpus::CpuList;
 pub use error::{ConfigError, Origin, Problem, Subject};
+pub use log_filter::LogFilter;
 pub use net::Host;
 pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    FailoverConfig, LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion,
+    FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
+    PerformanceConfig, PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy,
+    TlsVersion,
 };
 
 use check::Settings;
@@ -99,7 +102,7 @@ impl Config {
 pub struct Sources {
     /// The command line.
     pub overrides: Overrides,
-    /// All environment variables; those that do not begin with `LOKA_` are ignored.
+    /// All environment variables; those that do not begin with `LOKA_` are ignored, but for `RUST_LOG`.
     pub env: Vec<(OsString, OsString)>,
     /// Files to try when neither `--config` nor `LOKA_CONFIG` names one.
     pub search: Vec<PathBuf>,
@@ -186,7 +189,8 @@ fn assemble(
         problems.into_result()?;
         problems = Problems::default();
     }
-    let config = settings.check(&mut problems);
+    let mut config = settings.check(&mut problems);
+    config.logging.level = log_filter::Variable::read(env, &mut problems).over(config.logging.level);
     problems.into_result()?;
     warnings.extend(settings.warnings());
     Ok(Loaded { config, file: None, warnings })

@@ -1,45 +1,41 @@
 //! Logs: where they go, in which form, and what is worth a line.
 //!
 //! Nothing here ever blocks the thread that logs: lines go through a bounded queue to a thread of their own, and are
-//! dropped and counted when it is full. Logs go to standard error or a file; standard output belongs to commands.
+//! dropped and counted when it is full. A line that this thread cannot write is counted too. Logs go to standard error or
+//! a file; standard output belongs to commands.
 
+mod file;
+mod levels;
 mod panics;
 mod protocol;
+mod sink;
 #[cfg(test)]
 mod tests;
 
+pub use levels::{LogLevelError, LogLevels};
 pub use protocol::TraceLog;
 
-use crate::config::{LogFormat, LogLevel};
-use std::fs::{File, OpenOptions};
+use crate::config::{LogFile, LogFilter, LogFormat, LoggingConfig};
+use file::{ReopenWish, RotatingFile};
+use signal_hook::consts::{SIGUSR1, SIGXFSZ};
+use sink::{Lines, Sink};
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tracing::Subscriber;
-use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 16 * 1024;
-/// The variable that adds to the level of the configuration.
-const VARIABLE: &str = "RUST_LOG";
-/// glommio tells much of its own life at INFO: of that, only this much is wanted.
-const QUIET_TARGET: &str = "glommio";
-const QUIET_LEVEL: LevelFilter = LevelFilter::WARN;
 
 /// Why logging cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `RUST_LOG` does not hold filters.
-    #[error("RUST_LOG={text:?}: {reason} (write a level, or TARGET=LEVEL, separated by commas)")]
-    Filter {
-        /// What it holds.
-        text: String,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The log file cannot be opened for appending.
     #[error("cannot open the log file {}: {source}", path.display())]
     File {
@@ -48,6 +44,9 @@ pub enum LogError {
         /// Why not.
         source: io::Error,
     },
+    /// The signals that speak of the log file cannot be caught.
+    #[error("cannot catch SIGUSR1 and SIGXFSZ: {0}")]
+    Signals(io::Error),
     /// Somebody has set up logging before.
     #[error("logging is set up already")]
     Twice,
@@ -58,6 +57,7 @@ pub enum LogError {
 #[must_use = "the log ends when this is dropped"]
 pub struct LogGuard {
     dropped: DroppedLines,
+    levels: LogLevels,
     _writer: WorkerGuard,
 }
 
@@ -66,73 +66,82 @@ impl LogGuard {
     pub fn dropped_lines(&self) -> DroppedLines {
         self.dropped.clone()
     }
+
+    /// Changes what is logged.
+    pub fn levels(&self) -> LogLevels {
+        self.levels.clone()
+    }
 }
 
-/// Counts log lines that were lost because the log could not be written fast enough. The default counts none.
+/// Counts log lines that were lost: for want of room in the queue, and because they could not be written. The default
+/// counts none.
 #[derive(Debug, Clone, Default)]
-pub struct DroppedLines(Option<ErrorCounter>);
+pub struct DroppedLines {
+    queue: Option<ErrorCounter>,
+    unwritten: Arc<AtomicU64>,
+}
 
 impl DroppedLines {
     /// How many so far.
     pub fn count(&self) -> u64 {
-        self.0.as_ref().map_or(0, |lines| lines.dropped_lines() as u64)
+        let queue = self.queue.as_ref().map_or(0, |lines| lines.dropped_lines() as u64);
+        queue.saturating_add(self.unwritten.load(Ordering::Relaxed))
     }
 }
 
-/// Sets up logging for the whole process: lines of `level` and worse, of the targets that `RUST_LOG` names as it says,
-/// to `file` or standard error. Panics become one ERROR line each; records of the `log` crate are taken too. Times are
-/// UTC.
+/// Sets up logging for the whole process. Panics become one ERROR line each; records of the `log` crate are taken too.
+/// Times are UTC. From now on SIGUSR1 opens the log file anew, if there is one.
 ///
 /// # Errors
-/// `RUST_LOG` is malformed, the file cannot be opened, or this was called before.
-pub fn init(level: LogLevel, format: LogFormat, file: Option<&Path>) -> Result<LogGuard, LogError> {
-    let variable = std::env::var_os(VARIABLE).map(|text| text.to_string_lossy().into_owned());
-    let filter = filter(level, variable.as_deref().unwrap_or_default())?;
+/// The file cannot be opened, signals cannot be caught, or this was called before.
+pub fn init(config: &LoggingConfig) -> Result<LogGuard, LogError> {
+    let LoggingConfig { level, format, file } = config;
+    let wish = ReopenWish::default();
+    catch_signals(&wish).map_err(LogError::Signals)?;
     let colours = file.is_none() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let unwritten = Arc::new(AtomicU64::new(0));
     let (writer, guard) = match file {
-        Some(path) => lossy(append(path)?),
-        None => lossy(io::stderr()),
+        Some(log) => lossy(open(log, wish)?, &unwritten),
+        None => lossy(io::stderr(), &unwritten),
     };
-    let dropped = DroppedLines(Some(writer.error_counter()));
-    subscriber(filter, format, colours, writer).try_init().map_err(|_| LogError::Twice)?;
+    let dropped = DroppedLines { queue: Some(writer.error_counter()), unwritten };
+    let (subscriber, levels) = subscriber(level, *format, colours, writer);
+    subscriber.try_init().map_err(|_| LogError::Twice)?;
     panics::report();
-    Ok(LogGuard { dropped, _writer: guard })
+    Ok(LogGuard { dropped, levels, _writer: guard })
 }
 
-fn lossy(to: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+/// SIGUSR1 would end a process that does not know it, and SIGXFSZ one whose file has come to its limit (`ulimit -f`): the
+/// line is lost then, not the farm.
+fn catch_signals(wish: &ReopenWish) -> io::Result<()> {
+    signal_hook::flag::register(SIGUSR1, Arc::clone(wish))?;
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+fn lossy(to: impl Lines + Send + 'static, unwritten: &Arc<AtomicU64>) -> (NonBlocking, WorkerGuard) {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX);
-    builder.thread_name("log").finish(to)
+    builder.thread_name("log").finish(Sink::new(to, Arc::clone(unwritten)))
 }
 
-fn append(path: &Path) -> Result<File, LogError> {
-    let open = OpenOptions::new().create(true).append(true).open(path);
-    open.map_err(|source| LogError::File { path: path.to_owned(), source })
-}
-
-/// The level for everything, and on top of it what `RUST_LOG` says: a bare level there replaces the level, a target
-/// with a level stands beside it.
-fn filter(level: LogLevel, variable: &str) -> Result<EnvFilter, LogError> {
-    let named: Vec<&str> = variable.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    let bare = named.iter().rev().find_map(|part| part.parse::<LevelFilter>().ok());
-    let base = bare.or_else(|| level.as_str().parse().ok()).unwrap_or(LevelFilter::INFO);
-    let quiet = base.min(QUIET_LEVEL);
-    let all = format!("{base},{QUIET_TARGET}={quiet},{}", named.join(","));
-    let malformed = |reason: String| LogError::Filter { text: variable.to_owned(), reason };
-    EnvFilter::builder().with_regex(false).parse(all).map_err(|error| malformed(error.to_string()))
+fn open(log: &LogFile, wish: ReopenWish) -> Result<RotatingFile, LogError> {
+    RotatingFile::open(log, wish).map_err(|source| LogError::File { path: log.path.clone(), source })
 }
 
 fn subscriber<W>(
-    filter: EnvFilter,
+    filter: &LogFilter,
     format: LogFormat,
     colours: bool,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+) -> (Box<dyn Subscriber + Send + Sync>, LogLevels)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
-    match format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-    }
+    let (wanted, handle) = reload::Layer::new(levels::targets(filter));
+    let registry = Registry::default().with(wanted);
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
+        LogFormat::Text => Box::new(registry.with(lines)),
+        LogFormat::Json => Box::new(registry.with(lines.json().flatten_event(true))),
+    };
+    (subscriber, LogLevels::new(handle, filter.clone()))
 }

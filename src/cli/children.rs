@@ -65,7 +65,9 @@ fn pool(shape: Shape) -> Result<(), Failure> {
 }
 
 fn proxy(options: &Options) -> Result<(), Failure> {
-    let sources = Sources { search: Vec::new(), ..Sources::new(options.overrides(), Vec::new()) };
+    // The environment configures the proxy that a farm uses, not one that is measured; it may say what is logged.
+    let env = std::env::vars_os().filter(|(name, _)| name == "RUST_LOG").collect();
+    let sources = Sources { search: Vec::new(), ..Sources::new(options.overrides(), env) };
     let mut config = config::load(&sources)?.config;
     config.server.addresses = vec![Ipv4Addr::LOCALHOST.into()];
     // Any free port: several measurements may run on one machine.
@@ -75,7 +77,8 @@ fn proxy(options: &Options) -> Result<(), Failure> {
     config.security.enable_rate_limiting = false;
     config.security.enable_ddos_protection = false;
     config.failover.connects_per_second = None;
-    let log = logging::init(config.logging.level, config.logging.format, None)?;
+    config.logging.file = None;
+    let log = logging::init(&config.logging)?;
     let proxy = Proxy::start(&config, log.dropped_lines())?;
     let address = *proxy.addresses().first().context("the proxy listens nowhere")?;
     let stopper = proxy.stopper();

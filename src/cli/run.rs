@@ -7,7 +7,7 @@ use crate::supervisor::{CaughtSignals, Proxy};
 
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
-    let log = logging::init(config.logging.level, config.logging.format, config.logging.file.as_deref())?;
+    let log = logging::init(&config.logging)?;
     let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), file, "starting");
     for warning in warnings {

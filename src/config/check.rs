@@ -1,14 +1,14 @@
 //! From settings to the checked configuration: each value against its key, then the values against each
 //! other.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use super::duration;
 use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
 use super::sections::{
-    LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits, SecurityConfig,
+    LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits, SecurityConfig,
 };
 use super::table;
 use super::value::{Given, Value};
@@ -226,7 +226,11 @@ impl View<'_> {
         LoggingConfig {
             level: self.get(&table::LOGGING_LEVEL),
             format: self.get(&table::LOGGING_FORMAT),
-            file: (enabled && !log_file.is_empty()).then(|| PathBuf::from(log_file)),
+            file: (enabled && !log_file.is_empty()).then(|| LogFile {
+                path: PathBuf::from(log_file),
+                rotate_bytes: NonZeroU64::new(self.get(&table::LOGGING_ROTATE_BYTES).into()),
+                rotate_keep: self.get(&table::LOGGING_ROTATE_KEEP),
+            }),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The checked sections. A value of these types was read, is in range, and fits the others.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cpus::CpuList;
+use super::log_filter::LogFilter;
 use ipnet::IpNet;
 use loka_runtime::Steering;
 
@@ -126,12 +127,23 @@ impl MetricsConfig {
 /// `[logging]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggingConfig {
-    /// Least important level that is logged.
-    pub level: LogLevel,
+    /// What is logged, with what `RUST_LOG` says.
+    pub level: LogFilter,
     /// How a line is written.
     pub format: LogFormat,
     /// The log file; `None` when file logging is switched off.
-    pub file: Option<PathBuf>,
+    pub file: Option<LogFile>,
+}
+
+/// Where log lines are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// The file that is written.
+    pub path: PathBuf,
+    /// A file that would grow beyond so many bytes is put aside; `None`: however large it is.
+    pub rotate_bytes: Option<NonZeroU64>,
+    /// How many files that were put aside are kept; one at least.
+    pub rotate_keep: u32,
 }
 
 /// Levels, by who must wake.

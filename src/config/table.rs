@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
+use super::log_filter::Levels;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
@@ -46,7 +47,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
     (
         "logging",
-        "Logs. The environment variable RUST_LOG, when set, sets levels per target beside `level`; a bare level in it takes the place of `level`.",
+        "Logs. The environment variable RUST_LOG is written like `level`: targets in it stand beside `level`, a bare level in \
+         it takes the place of all that `level` says.",
     ),
     ("performance", "Sizes and threads. The defaults suit a host that does nothing else."),
 ];
@@ -100,11 +102,12 @@ pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "How often rates and process figures are renewed, which are means over this time, or 5 s if that is longer. Counters are collected at least four times a second.",
 );
 
-pub(super) static LOGGING_LEVEL: Key<Choice<LogLevel>> = Key::new(
+pub(super) static LOGGING_LEVEL: Key<Levels> = Key::new(
     "logging.level",
-    Choice { listed: LogLevel::NAMES, accepted: &[("warning", LogLevel::Warn)] },
+    Levels,
     LogLevel::Info,
-    "Least important messages that are logged. debug logs each connection, trace each message.",
+    "Least important messages that are logged. debug logs each connection, trace each message. Targets may have levels of \
+     their own: \"info,loka_stratum::protocol=trace\".",
 )
 .aliases(&["LOKA_LOG_LEVEL"])
 .flag("--log-level");
@@ -132,9 +135,25 @@ pub(super) static LOGGING_LOG_FILE: Key<Text> = Key::new(
     "logging.log_file",
     Text { min: 0, max: 4096 },
     "",
-    "Path of the log file; needed with enable_file_logging.",
+    "Path of the log file; needed with enable_file_logging. SIGUSR1 makes the program open it anew, for a program that has \
+     moved it away.",
 )
 .aliases(&["LOKA_LOG_FILE"]);
+
+pub(super) static LOGGING_ROTATE_BYTES: Key<Whole> = Key::new(
+    "logging.rotate_bytes",
+    Whole { min: 0, max: 4_000_000_000 },
+    100_000_000,
+    "A log file that would grow beyond so many bytes is renamed to log_file.1, that one to log_file.2 and so on, and a new one \
+     is begun. 0 leaves that to others, such as logrotate.",
+);
+
+pub(super) static LOGGING_ROTATE_KEEP: Key<Whole> = Key::new(
+    "logging.rotate_keep",
+    Whole { min: 1, max: 1000 },
+    5,
+    "How many renamed log files are kept; the oldest is overwritten.",
+);
 
 pub(super) static PERFORMANCE_CONNECTION_POOL_SIZE: Key<Whole> = Key::new(
     "performance.connection_pool_size",
@@ -268,6 +287,8 @@ static ENTRIES: &[&dyn Entry] = &[
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,
     &LOGGING_LOG_FILE,
+    &LOGGING_ROTATE_BYTES,
+    &LOGGING_ROTATE_KEEP,
     &PERFORMANCE_WORKER_THREADS,
     &PERFORMANCE_CONNECTION_TIMEOUT,
     &PERFORMANCE_BUFFER_POOL_SIZE,

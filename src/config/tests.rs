@@ -135,6 +135,8 @@ const OTHER: &[(&str, &str)] = &[
     ("logging.format", "\"json\""),
     ("logging.enable_file_logging", "true"),
     ("logging.log_file", "\"/tmp/other.log\""),
+    ("logging.rotate_bytes", "0"),
+    ("logging.rotate_keep", "9"),
     ("performance.worker_threads", "2"),
     ("performance.connection_timeout", "\"250ms\""),
     ("performance.buffer_pool_size", "0"),
@@ -154,6 +156,9 @@ fn every_key_reaches_the_configuration_from_the_file_and_from_the_environment() 
         let (base, before) = match *path {
             "logging.log_file" => (format!("logging.enable_file_logging = true\n{POOL}"), "\"/tmp/a\""),
             "logging.enable_file_logging" => (format!("logging.log_file = \"/tmp/a\"\n{POOL}"), "false"),
+            "logging.rotate_bytes" | "logging.rotate_keep" => {
+                (format!("logging.enable_file_logging = true\nlogging.log_file = \"/tmp/a\"\n{POOL}"), "")
+            }
             "pool.host" => (String::new(), "\"pool.example.com\""),
             "server.tls.cert_file" => (server_tls(&["key_file = \"k\"", "port = 1"]), "\"/tmp/a\""),
             "server.tls.key_file" => (server_tls(&["cert_file = \"c\"", "port = 1"]), "\"/tmp/a\""),
@@ -197,7 +202,12 @@ fn each_source_overrides_the_one_before() {
         ..Overrides::default()
     };
     let view = |config: &Config| {
-        format!("{} {} {:?}", config.server.port, config.first_pool().endpoint(), config.logging.level)
+        format!(
+            "{} {} {:?}",
+            config.server.port,
+            config.first_pool().endpoint(),
+            config.logging.level.level()
+        )
     };
     assert_eq!(view(&loaded(toml, &[]).config), "1111 file.example:4444 Warn");
     assert_eq!(view(&loaded(toml, &variables).config), "2222 env.example:4444 Error");
@@ -237,7 +247,7 @@ fn mistakes_in_the_environment() {
         (
             "LOKA_LOG_LEVEL",
             "a\nb",
-            "LOKA_LOG_LEVEL = \"a\\u{a}b\": must be one of \"trace\", \"debug\", \"info\", \"warn\", \"error\", \"off\"",
+            "LOKA_LOG_LEVEL = \"a\\u{a}b\": \"a\\u{a}b\" is no level; a level is one of trace, debug, info, warn, error, off",
         ),
         (
             "LOKA_POOL_PASSWORD",

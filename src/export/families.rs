@@ -329,9 +329,14 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_uptime_seconds", &[], "Time since the start.", |now, out| {
         out.value(&[], now.uptime.as_secs_f64());
     }),
-    counter("loka_stratum_log_lines_dropped_total", &[], "Log lines lost to a slow log.", |now, out| {
-        out.count(now.log_lines_dropped);
-    }),
+    counter(
+        "loka_stratum_log_lines_dropped_total",
+        &[],
+        "Log lines lost to a slow or full log.",
+        |now, out| {
+            out.count(now.log_lines_dropped);
+        },
+    ),
     // The process, under the names that every Prometheus client uses.
     counter("process_cpu_seconds_total", &[], "CPU time used, user and system.", |now, out| {
         out.value(&[], now.process.cpu_seconds);

@@ -1,6 +1,7 @@
 //! What is logged, in which form, and what is not.
 
 use super::*;
+use crate::config::LogLevel;
 use loka_proto::middleware::MessageLog;
 use loka_proto::session::ClientId;
 use loka_proto::{Flow, Method, Reject, RejectClass, Verdict};
@@ -22,10 +23,11 @@ impl Write for Page {
 }
 
 /// What is logged by `happen`.
-fn logged(level: LogLevel, variable: &str, format: LogFormat, happen: impl FnOnce()) -> String {
+fn logged(filter: &str, format: LogFormat, happen: impl FnOnce()) -> String {
     let page = Page::default();
     let writer = page.clone();
-    let subscriber = subscriber(filter(level, variable).unwrap(), format, false, move || writer.clone());
+    let filter = LogFilter::parse(filter).unwrap();
+    let (subscriber, _) = subscriber(&filter, format, false, move || writer.clone());
     tracing::subscriber::with_default(subscriber, happen);
     let bytes = page.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -40,36 +42,51 @@ fn some_of_each() {
 
 #[test]
 fn levels_and_targets() {
-    use LogLevel::{Debug, Error, Info, Off};
-    let cases: [(LogLevel, &str, &[&str]); 10] = [
-        (Info, "", &["ours", "trouble"]),
-        (Debug, "", &["ours", "detail", "trouble"]),
-        (Error, "", &[]),
-        (Off, "", &[]),
-        (Info, "off", &[]),
-        (Error, "debug", &["ours", "detail", "trouble"]),
-        // A target in the variable stands beside the level.
-        (Info, "loka_stratum::link=debug", &["ours", "detail", "trouble"]),
-        (Info, " warn , loka_stratum::link=debug ,", &["detail", "trouble"]),
-        (Info, "glommio=info", &["ours", "chatter", "trouble"]),
-        (Info, "loka_stratum=off", &["trouble"]),
+    let cases: [(&str, &[&str]); 9] = [
+        ("info", &["ours", "trouble"]),
+        ("debug", &["ours", "detail", "trouble"]),
+        ("error", &[]),
+        ("off", &[]),
+        // A target stands beside the level.
+        ("info,loka_stratum::link=debug", &["ours", "detail", "trouble"]),
+        (" warn , loka_stratum::link=debug ,", &["detail", "trouble"]),
+        ("glommio=info", &["ours", "chatter", "trouble"]),
+        ("loka_stratum=off", &["trouble"]),
+        ("off,loka_stratum=info,loka_stratum::shard=off", &[]),
     ];
-    for (level, variable, expected) in cases {
-        let text = logged(level, variable, LogFormat::Text, some_of_each);
+    for (filter, expected) in cases {
+        let text = logged(filter, LogFormat::Text, some_of_each);
         let lines: Vec<&str> = text.lines().map(|line| line.rsplit_once(' ').unwrap().1).collect();
-        assert_eq!(lines, expected, "{level:?} {variable:?}");
+        assert_eq!(lines, expected, "{filter:?}");
     }
 }
 
 #[test]
-fn a_malformed_variable_is_told() {
-    let error = filter(LogLevel::Info, "loka=loud").unwrap_err().to_string();
-    assert!(error.starts_with("RUST_LOG=\"loka=loud\": "), "{error}");
+fn what_is_logged_changes_while_it_runs() {
+    let page = Page::default();
+    let writer = page.clone();
+    let (subscriber, levels) =
+        subscriber(&LogFilter::all(LogLevel::Warn), LogFormat::Text, false, move || writer.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        some_of_each();
+        assert_eq!(levels.set("warn,loka_stratum::link=debug").unwrap(), levels.now().unwrap());
+        some_of_each();
+        let error = levels.set("warn,loka_stratum::link=loud").unwrap_err().to_string();
+        assert!(error.starts_with("log level: \"loud\" in"), "{error}");
+        assert_eq!(levels.now().unwrap().to_string(), "warn,loka_stratum::link=debug");
+        levels.set("off").unwrap();
+        some_of_each();
+    });
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.rsplit_once(' ').unwrap().1).collect();
+    assert_eq!(lines, ["trouble", "detail", "trouble"]);
+    assert_eq!(LogLevels::default().set("info"), Err(LogLevelError::NoLog));
+    assert_eq!(LogLevels::default().now(), None);
 }
 
 #[test]
 fn text_has_utc_times_and_no_colours() {
-    let text = logged(LogLevel::Info, "", LogFormat::Text, || tracing::info!(miners = 3, "hello"));
+    let text = logged("info", LogFormat::Text, || tracing::info!(miners = 3, "hello"));
     let (time, rest) = text.split_once(' ').unwrap();
     assert!(time.ends_with('Z') && time.contains('T'), "{text}");
     assert!(rest.contains("INFO") && rest.contains("hello miners=3") && !text.contains('\x1b'), "{text}");
@@ -77,7 +94,7 @@ fn text_has_utc_times_and_no_colours() {
 
 #[test]
 fn json_is_an_object_a_line() {
-    let text = logged(LogLevel::Info, "", LogFormat::Json, || {
+    let text = logged("info", LogFormat::Json, || {
         tracing::info!(miners = 3, "two\nlines \"quoted\"");
         tracing::warn!("again");
     });
@@ -100,8 +117,8 @@ fn dialogue() {
 
 #[test]
 fn messages_are_logged_when_asked_for() {
-    assert_eq!(logged(LogLevel::Debug, "", LogFormat::Text, dialogue), "");
-    let text = logged(LogLevel::Info, "loka_stratum::protocol=trace", LogFormat::Text, dialogue);
+    assert_eq!(logged("debug", LogFormat::Text, dialogue), "");
+    let text = logged("loka_stratum::protocol=trace", LogFormat::Text, dialogue);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[0].contains("client=7") && lines[0].contains("method=\"submit\""), "{text}");
@@ -112,9 +129,13 @@ fn messages_are_logged_when_asked_for() {
     assert!(lines[3].contains("outcome=\"stale\""), "{text}");
 }
 
+fn log_file(path: impl Into<PathBuf>) -> LogFile {
+    LogFile { path: path.into(), rotate_bytes: None, rotate_keep: 1 }
+}
+
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
-    let error = append(Path::new("/nowhere/loka.log")).unwrap_err().to_string();
+    let error = open(&log_file("/nowhere/loka.log"), ReopenWish::default()).err().unwrap().to_string();
     assert!(error.starts_with("cannot open the log file /nowhere/loka.log: "), "{error}");
 }
 
@@ -125,8 +146,13 @@ const CHILD: &str = "LOKA_TEST_LOG_FILE";
 #[test]
 fn in_a_process_of_its_own() {
     if let Some(path) = std::env::var_os(CHILD) {
-        let guard = init(LogLevel::Info, LogFormat::Json, Some(Path::new(&path))).unwrap();
-        assert!(matches!(init(LogLevel::Info, LogFormat::Text, None), Err(LogError::Twice)));
+        let (level, file) = (LogFilter::all(LogLevel::Error), Some(log_file(path)));
+        let config = LoggingConfig { level, format: LogFormat::Json, file };
+        let guard = init(&config).unwrap();
+        assert!(matches!(init(&LoggingConfig { file: None, ..config }), Err(LogError::Twice)));
+        // What other crates log is held back until the level allows it, too.
+        tracing_log::log::warn!(target: "glommio", "not yet");
+        guard.levels().set("info").unwrap();
         tracing_log::log::warn!(target: "glommio", "from the log crate");
         tracing_log::log::info!(target: "glommio", "chatter");
         let broken = std::thread::Builder::new().name("shard-3".to_owned());
@@ -163,20 +189,17 @@ fn a_full_queue_drops_and_counts() {
     /// Blocks until the test lets go.
     struct Stuck(std::sync::mpsc::Receiver<()>);
 
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    impl Lines for Stuck {
+        fn write_line(&mut self, _line: &[u8]) -> io::Result<()> {
             let _ = self.0.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
 
     let (let_go, stuck) = std::sync::mpsc::channel();
-    let (mut writer, guard) = lossy(Stuck(stuck));
-    let dropped = DroppedLines(Some(writer.error_counter()));
+    let unwritten = Arc::default();
+    let (mut writer, guard) = lossy(Stuck(stuck), &unwritten);
+    let dropped = DroppedLines { queue: Some(writer.error_counter()), unwritten };
     for _ in 0..LINES_MAX + 10 {
         writer.write_all(b"line\n").unwrap();
     }

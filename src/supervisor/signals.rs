@@ -1,7 +1,7 @@
 //! Signals to events, on a thread of their own.
 
 use super::Stopper;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io;
 
@@ -11,12 +11,12 @@ pub struct CaughtSignals(Signals);
 
 impl CaughtSignals {
     /// Catches SIGTERM and SIGINT, which will ask for the drain, and SIGHUP, which ends a process that does not know it:
-    /// a terminal that closes must not stop a farm.
+    /// a terminal that closes must not stop a farm. SIGUSR1, which the log listens to by itself, gets a line.
     ///
     /// # Errors
     /// The handlers cannot be set.
     pub fn catch() -> io::Result<CaughtSignals> {
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map(CaughtSignals)
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(CaughtSignals)
     }
 
     pub(super) fn watch(mut self, stopper: Stopper) -> io::Result<()> {
@@ -25,6 +25,8 @@ impl CaughtSignals {
                 match signal {
                     SIGTERM => stopper.stop("SIGTERM"),
                     SIGINT => stopper.stop("SIGINT"),
+                    // The log thread opens the file when it has a line to write: here it is.
+                    SIGUSR1 => tracing::info!("SIGUSR1: the log file is opened anew, if there is one"),
                     _ => tracing::warn!(
                         "SIGHUP: this version cannot reload its configuration; restart it instead"
                     ),

@@ -107,6 +107,30 @@ fn every_reason_is_documented() {
     }
 }
 
+/// What `SECURITY.md` promises has a test, and that test is there.
+#[test]
+fn every_promise_of_security_has_its_tests() {
+    let code: String =
+        ["src", "shards", "tools"].iter().flat_map(|folder| sources(folder)).map(|(_, text)| text).collect();
+    let text = read("SECURITY.md");
+    let promised = text.split("## Promised").nth(1).unwrap().split("## Not promised").next().unwrap();
+    let mut count = 0;
+    for row in promised.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise")) {
+        let held_by = row.trim_end_matches(" |").rsplit_once(" | ").unwrap().1;
+        let names: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let is_there = match name.strip_prefix("golden/") {
+                Some(file) => root().join("shards/proto/tests/golden").join(file).is_file(),
+                None => code.contains(&format!("fn {name}(")),
+            };
+            assert!(is_there, "{name}: no such test");
+        }
+        count += 1;
+    }
+    assert!(count >= 25, "only {count} promises");
+}
+
 #[test]
 fn the_readme_names_the_two_commands_and_ci_runs_the_second() {
     let readme = read("README.md");
