@@ -1,6 +1,6 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
-use super::{Blocks, Facts, ProcessFigures, Totals};
+use super::{Blocks, Facts, ProcessFigures, Totals, WorkerBook};
 use crate::pools::PoolView;
 use loka_proto::{Direction, End, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub pools: Arc<[PoolView]>,
     /// Addresses that are kept out.
     pub blocks: Blocks,
+    /// Workers known by name.
+    pub workers: u64,
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
@@ -150,7 +152,7 @@ impl Snapshot {
     pub(super) fn new(
         now: Instant,
         facts: &Facts,
-        totals: &Totals,
+        (totals, workers): (&Totals, &WorkerBook),
         rates: &Rates,
         process: ProcessFigures,
         draining: bool,
@@ -177,6 +179,7 @@ impl Snapshot {
             process,
             pools: Arc::clone(&facts.pools.borrow()),
             blocks: facts.blocks.borrow().clone(),
+            workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),

@@ -94,6 +94,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         waiting,
         warm,
         visitors,
+        workers,
+        workers_untold,
         queued_bytes,
     } = *new;
     Shell {
@@ -111,6 +113,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         waiting,
         warm,
         visitors,
+        workers,
+        workers_untold: before.workers_untold + workers_untold,
         queued_bytes,
     }
 }

@@ -14,6 +14,7 @@ pub mod stats;
 pub mod tick;
 pub mod verdict;
 pub mod wire;
+pub mod workers;
 
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
@@ -25,3 +26,4 @@ pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;
 pub use verdict::{RejectClass, Verdict};
 pub use wire::Parser;
+pub use workers::{WorkerCounts, WorkerId, WorkerNews, Workers};

@@ -8,8 +8,8 @@ use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
 use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
-use loka_proto::Stats;
 use loka_proto::limits::POOLS_MAX;
+use loka_proto::{Stats, WorkerNews};
 use rustls::ServerConfig;
 use std::sync::Arc;
 
@@ -47,6 +47,10 @@ pub struct Shell {
     pub warm: u64,
     /// Addresses of miners that the shard knows something of.
     pub visitors: u64,
+    /// Workers that the shard knows by name.
+    pub workers: u64,
+    /// Workers that got no name of their own, because there were too many.
+    pub workers_untold: u64,
     /// Bytes waiting in queues and sessions now.
     pub queued_bytes: u64,
 }
@@ -62,6 +66,8 @@ pub struct Report {
     pub shell: Shell,
     /// Addresses of miners of which something has changed.
     pub visitors: Vec<VisitorNews>,
+    /// What was counted of workers, of some of them later.
+    pub workers: Vec<WorkerNews>,
 }
 
 impl Report {
@@ -70,6 +76,7 @@ impl Report {
         self.stats.clear();
         self.shell = Shell::default();
         self.visitors.clear();
+        self.workers.clear();
     }
 }
 

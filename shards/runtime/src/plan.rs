@@ -66,6 +66,9 @@ pub mod limits {
     pub const VISITORS_MAX: usize = 65_536;
     /// Addresses that one report tells of; the others are told by the next.
     pub const VISITORS_PER_REPORT: usize = 2_048;
+    /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
+    /// come five seconds apart from each.
+    pub const WORKERS_PER_REPORT: usize = 4_096;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 

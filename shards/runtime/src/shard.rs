@@ -26,7 +26,7 @@ use crate::token::Token;
 use crate::visitors::Visitors;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
-use loka_proto::{ClientId, JobBodies, Out, Parser, Tick};
+use loka_proto::{ClientId, JobBodies, Out, Parser, Tick, Workers};
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -196,6 +196,7 @@ struct Shard<P> {
     out: Out,
     parser: Parser,
     jobs: JobBodies,
+    workers: Workers,
     clock: Clock,
     now: Tick,
     last_report: Tick,
@@ -260,6 +261,7 @@ impl<P: Stage> Shard<P> {
             out: Out::default(),
             parser: Parser::default(),
             jobs,
+            workers: Workers::default(),
             clock,
             now,
             last_report: now,
@@ -297,6 +299,8 @@ impl<P: Stage> Shard<P> {
         heart.set(false);
         stopped.await;
         self.finish_report();
+        // Nothing follows: what is still untold goes with it.
+        self.workers.tell(usize::MAX, self.now, &mut self.report.workers);
         self.mailbox.send_last(self.report);
         Ok(())
     }

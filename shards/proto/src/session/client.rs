@@ -4,6 +4,7 @@ use crate::limits::WORKERS_MAX;
 use crate::session::mining::Mining;
 use crate::tick::Tick;
 use crate::wire::fingerprint;
+use crate::workers::{AgentId, WorkerId, Workers};
 use smallvec::SmallVec;
 
 /// Names a connection for its whole life; the caller never gives one twice in a shard.
@@ -23,7 +24,9 @@ pub enum WorkerState {
 
 #[derive(Debug, Clone, Copy)]
 struct Worker {
+    /// The fingerprint of its name.
     name: u64,
+    id: WorkerId,
     state: WorkerState,
 }
 
@@ -78,6 +81,8 @@ pub struct Client {
     pub bucket: Bucket,
     /// Its work: extranonce, difficulty, jobs.
     pub mining: Mining,
+    /// What it calls itself.
+    pub(super) agent: AgentId,
     workers: SmallVec<[Worker; 1]>,
 }
 
@@ -94,6 +99,7 @@ impl Client {
             bad_shares: 0,
             bucket: Bucket::default(),
             mining: Mining::default(),
+            agent: AgentId::default(),
             workers: SmallVec::new(),
         }
     }
@@ -122,12 +128,35 @@ impl Client {
         self.workers.len()
     }
 
-    pub(crate) fn worker_asked(&mut self, name: &str) {
-        let name = fingerprint(name.as_bytes());
+    pub(crate) fn worker_asked(&mut self, user: &str, workers: &mut Workers) {
+        let name = fingerprint(user.as_bytes());
         match self.find(name) {
             Some(index) => self.workers[index].state = WorkerState::Asked,
-            None => self.workers.push(Worker { name, state: WorkerState::Asked }),
+            None => {
+                self.workers.push(Worker { name, id: workers.join(user), state: WorkerState::Asked });
+            }
         }
+    }
+
+    /// Whose a share of this user is: of the worker of this name that the connection asked for, or of the only one that it
+    /// has where the share tells no user that can be read.
+    pub(crate) fn worker_of(&self, user: Option<&str>, workers: &Workers) -> WorkerId {
+        match (user, self.workers.as_slice()) {
+            (None, [only]) => only.id,
+            (None, _) => WorkerId::OTHERS,
+            (Some(user), all) => {
+                let own = all.iter().find(|worker| workers.is_named(worker.id, user));
+                own.map_or(WorkerId::OTHERS, |worker| worker.id)
+            }
+        }
+    }
+
+    /// The connection has ended; how many workers it had is still known.
+    pub(crate) fn leave_workers(&mut self, workers: &mut Workers) {
+        for worker in &mut self.workers {
+            workers.leave(std::mem::replace(&mut worker.id, WorkerId::OTHERS));
+        }
+        self.agent = workers.agent(self.agent, None);
     }
 
     /// The worker is asked for at another pool.
@@ -137,11 +166,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) {
-        if let Some(index) = self.find(name) {
-            self.workers[index].state =
-                if authorized { WorkerState::Authorized } else { WorkerState::Refused };
-        }
+    /// Takes the pool's answer for a worker.
+    pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) -> WorkerId {
+        let Some(index) = self.find(name) else { return WorkerId::OTHERS };
+        let worker = &mut self.workers[index];
+        worker.state = if authorized { WorkerState::Authorized } else { WorkerState::Refused };
+        worker.id
     }
 
     fn find(&self, name: u64) -> Option<usize> {

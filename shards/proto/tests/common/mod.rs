@@ -5,7 +5,7 @@ use loka_proto::limits::{
 };
 use loka_proto::{
     ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolId,
-    PoolLoss, Session, Stats, Tick,
+    PoolLoss, Session, Stats, Tick, Workers,
 };
 
 /// One thing that happens to a session.
@@ -37,6 +37,7 @@ pub(crate) struct Harness {
     pipeline: MessagePipeline,
     parser: Parser,
     jobs: JobBodies,
+    workers: Workers,
 }
 
 impl Harness {
@@ -54,6 +55,7 @@ impl Harness {
             pipeline: MessagePipelineBuilder::standard().build(),
             parser: Parser::default(),
             jobs: JobBodies::default(),
+            workers: Workers::default(),
         }
     }
 
@@ -99,6 +101,7 @@ impl Harness {
             policy: &self.policy,
             pipeline: &mut self.pipeline,
             jobs: &mut self.jobs,
+            workers: &mut self.workers,
         };
         then(&mut self.session, &mut cx, &mut self.parser);
         self.to_miner.append(&mut out.to_miner);
