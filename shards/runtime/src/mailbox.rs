@@ -129,12 +129,13 @@ pub fn mailbox(shard: usize) -> (ShardEnd, ControlEnd, Box<Report>) {
 
 impl ShardEnd {
     /// Whether a box has come back, so that a full one can be sent.
-    pub(crate) fn can_exchange(&self) -> bool {
+    #[must_use]
+    pub fn can_exchange(&self) -> bool {
         !self.0.empty.is_empty()
     }
 
     /// Sends the box in use and goes on with an empty one, if there is one.
-    pub(crate) fn exchange(&self, current: &mut Box<Report>) {
+    pub fn exchange(&self, current: &mut Box<Report>) {
         if let Some(empty) = self.0.empty.pop() {
             let full = std::mem::replace(current, empty);
             // There are no more boxes than places: this cannot fail.
