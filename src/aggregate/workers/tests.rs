@@ -166,3 +166,53 @@ proptest! {
         prop_assert!(told > 0);
     }
 }
+
+#[test]
+fn questions_are_answered_by_the_thread_and_end_with_it() {
+    let (post, handle) = crate::aggregate::tests::running(1);
+    let reader = handle.workers();
+    let mut report = crate::aggregate::tests::report(0);
+    report.workers = vec![news("farm.rig", 2), accepted("farm.other", 7)];
+    post.send(report);
+    let now = crate::aggregate::tests::wait_for(handle.snapshots(), |now| now.workers == 2);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let page = runtime.block_on(reader.page(sorted(WorkerSort::LastShare, true))).unwrap();
+    assert_eq!((names(&page), now.workers), (vec!["farm.other", "farm.rig"], 2));
+    let one = runtime.block_on(reader.worker("farm.rig".to_owned())).unwrap().unwrap();
+    assert_eq!(one.sessions, 2);
+    assert_eq!(runtime.block_on(reader.worker("nobody".to_owned())), Ok(None));
+    handle.stop();
+    assert_eq!(runtime.block_on(reader.worker("farm.rig".to_owned())), Err(AskError::Ended));
+}
+
+#[test]
+fn who_finds_the_queue_full_is_told_so() {
+    let (wake, woken) = std::sync::mpsc::sync_channel(1);
+    let wake = Arc::new(wake);
+    wake.send(Wake::Look).unwrap();
+    let reader = WorkersReader::new(&wake);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(reader.worker("farm.rig".to_owned())), Err(AskError::Busy));
+    drop(woken);
+    assert_eq!(runtime.block_on(reader.worker("farm.rig".to_owned())), Err(AskError::Ended));
+}
+
+#[test]
+fn names_that_attack_whoever_shows_them_are_escaped() {
+    let begin = Instant::now();
+    let mut book = WorkerBook::new(begin);
+    let name = "a\"},{\u{202e}<script>\u{7f}";
+    let mut told = accepted(name, 3);
+    (told.counts.refused[Reject::StaleJob.index()], told.counts.lost) = (2, 1);
+    book.add(&[told], begin);
+    let snapshot = crate::aggregate::tests::running(1).1.stop();
+    let page = book.page(&WorkerQuery::default(), begin);
+    let text = serde_json::to_string(&crate::export::WorkersFigures::of(&page, 0, &snapshot)).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let worker = &read["workers"][0];
+    assert_eq!((worker["name"].as_str(), worker["pool"].as_str()), (Some(name), Some("pool")));
+    let shares = &worker["shares"];
+    assert_eq!((shares["accepted"].as_u64(), shares["unanswered"].as_u64()), (Some(3), Some(1)));
+    assert_eq!(shares["refused_by"], serde_json::json!({"stale_job": 2}));
+    assert!(read["others"]["name"].is_null() && worker["last_share_seconds"] == 0.0);
+}
