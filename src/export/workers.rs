@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 /// A page of workers.
 #[derive(Debug, Serialize)]
 pub struct WorkersFigures<'a> {
-    /// Workers known by name.
-    pub known: usize,
-    /// Of those, how many were asked for.
-    pub matching: usize,
+    /// How many were asked for, on all pages.
+    pub total: usize,
     /// How many of them were skipped.
     pub offset: usize,
     /// The page.
-    pub workers: Vec<WorkerFigures<'a>>,
+    pub items: Vec<WorkerFigures<'a>>,
+    /// Workers known by name, whoever was asked for.
+    pub known: usize,
     /// All that have no record of their own, together.
     pub others: WorkerFigures<'a>,
     /// Names forgotten since the start, to make room; their counts are among the others.
@@ -89,10 +89,10 @@ impl<'a> WorkersFigures<'a> {
     /// The form of a page, of which so many were skipped.
     pub fn of(page: &'a WorkerPage, offset: usize, now: &'a Snapshot) -> WorkersFigures<'a> {
         WorkersFigures {
-            known: page.known,
-            matching: page.matching,
+            total: page.matching,
             offset,
-            workers: page.workers.iter().map(|worker| WorkerFigures::of(worker, now)).collect(),
+            known: page.known,
+            items: page.workers.iter().map(|worker| WorkerFigures::of(worker, now)).collect(),
             others: WorkerFigures::of(&page.others, now),
             forgotten: page.forgotten,
         }

@@ -209,7 +209,7 @@ fn names_that_attack_whoever_shows_them_are_escaped() {
     let page = book.page(&WorkerQuery::default(), begin);
     let text = serde_json::to_string(&crate::export::WorkersFigures::of(&page, 0, &snapshot)).unwrap();
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let worker = &read["workers"][0];
+    let worker = &read["items"][0];
     assert_eq!((worker["name"].as_str(), worker["pool"].as_str()), (Some(name), Some("pool")));
     let shares = &worker["shares"];
     assert_eq!((shares["accepted"].as_u64(), shares["unanswered"].as_u64()), (Some(3), Some(1)));
