@@ -96,8 +96,8 @@ fn session(c: &mut Criterion) {
 /// A session that subscribes and whose miner leaves.
 fn plain_end<P: Stage>(session: &mut Session, bench: &mut Bench<P>) {
     bench.out.clear();
-    let Bench { pipeline, parser, jobs, policy, stats, out, now, .. } = bench;
-    let cx = &mut Cx { now: *now, out, stats, policy, pipeline, jobs };
+    let Bench { pipeline, parser, jobs, workers, policy, stats, out, now, .. } = bench;
+    let cx = &mut Cx { now: *now, out, stats, policy, pipeline, jobs, workers };
     session.handle_miner_bytes(cx, parser, black_box(SUBSCRIBE));
     session.handle_miner_eof(cx);
     black_box(session.is_over());

@@ -9,11 +9,16 @@ mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod totals;
+mod workers;
 
 pub use memory::{MemoryFigures, MemoryWatch};
 pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
+pub use workers::{
+    AskError, PAGE_MAX, WINDOWS, WORKERS_KEPT_MAX, Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares,
+    WorkerSort, WorkerView, WorkersReader,
+};
 
 use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
@@ -23,10 +28,11 @@ use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
+use workers::{Wake, Waker};
 
 /// The longest time between two looks into the mailboxes, so that the shards always find an empty box.
 const POLL_MAX: Duration = Duration::from_millis(250);
@@ -34,8 +40,8 @@ const POLL_MAX: Duration = Duration::from_millis(250);
 const POLL_MIN: Duration = Duration::from_millis(10);
 /// The shortest time that rates are means over: reports come in lumps of half a second.
 const RATES_OVER_MIN: Duration = Duration::from_secs(5);
-/// Wake-ups that may wait: one is enough, what is wanted stands in the flag.
-const WAKES_MAX: usize = 1;
+/// Wake-ups and questions that may wait: a page takes a few milliseconds, and shards can wait for a second.
+const WAKES_MAX: usize = 16;
 
 /// Addresses that are kept out.
 #[derive(Debug, Clone, Default)]
@@ -135,6 +141,7 @@ fn start(collect: Collect, shards: usize, facts: Facts, interval: Duration) -> i
     let (state, snapshots) = State::new(collect, shards, facts, interval, Instant::now());
     let draining = Arc::clone(&state.draining);
     let (wake, woken) = sync_channel(WAKES_MAX);
+    let wake = Arc::new(wake);
     let thread =
         std::thread::Builder::new().name("aggregator".to_owned()).spawn(move || state.run(&woken))?;
     Ok(AggregatorHandle { snapshots, draining, wake, thread })
@@ -145,7 +152,7 @@ fn start(collect: Collect, shards: usize, facts: Facts, interval: Duration) -> i
 pub struct AggregatorHandle {
     snapshots: SnapshotReader,
     draining: Arc<AtomicBool>,
-    wake: SyncSender<()>,
+    wake: Waker,
     thread: JoinHandle<()>,
 }
 
@@ -155,11 +162,16 @@ impl AggregatorHandle {
         self.snapshots.clone()
     }
 
+    /// Whoever wants to know about workers asks this.
+    pub fn workers(&self) -> WorkersReader {
+        WorkersReader::new(&self.wake)
+    }
+
     /// From the next snapshot on, which comes at once, the proxy is shown as draining and not ready.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
         // Full: it wakes up anyway. Disconnected: it has ended, and nobody wants more snapshots.
-        let _ = self.wake.try_send(());
+        let _ = self.wake.try_send(Wake::Look);
     }
 
     /// Collects what the shards left, ends the thread and gives the last snapshot. To be called when the shards have
@@ -198,6 +210,7 @@ struct State {
     facts: Facts,
     interval: Duration,
     totals: Totals,
+    workers: WorkerBook,
     mark: Mark,
     rates: Rates,
     process: ProcessFigures,
@@ -214,20 +227,22 @@ impl State {
         now: Instant,
     ) -> (Self, SnapshotReader) {
         let totals = Totals::new(shards);
+        let workers = WorkerBook::new(now);
         let process = ProcessFigures::read();
         let mark = Mark::new(now, &totals, &process);
         let rates = Rates::none(shards);
-        let first = Snapshot::new(now, &facts, &totals, &rates, process, false);
+        let first = Snapshot::new(now, &facts, (&totals, &workers), &rates, process, false);
         let (publish, latest) = watch::channel(Arc::new(first));
         let draining = Arc::default();
-        let state = Self { collect, facts, interval, totals, mark, rates, process, draining, publish };
+        let state =
+            Self { collect, facts, interval, totals, workers, mark, rates, process, draining, publish };
         (state, SnapshotReader { latest })
     }
 
-    fn run(mut self, woken: &Receiver<()>) {
+    fn run(mut self, woken: &Receiver<Wake>) {
         let poll = self.interval.clamp(POLL_MIN, POLL_MAX);
         loop {
-            let stopped = matches!(woken.recv_timeout(poll), Err(RecvTimeoutError::Disconnected));
+            let stopped = self.wait(woken, Instant::now() + poll);
             self.tick(Instant::now(), stopped);
             if stopped {
                 return;
@@ -235,9 +250,28 @@ impl State {
         }
     }
 
+    /// Answers questions until the next look is due, or wanted at once. True when nobody wants more of them.
+    fn wait(&self, woken: &Receiver<Wake>, until: Instant) -> bool {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match woken.recv_timeout(left) {
+                Ok(Wake::Ask(question)) => question.answer(&self.workers, Instant::now()),
+                Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+            if left.is_zero() {
+                // Questions that follow one another do not put the look off.
+                return false;
+            }
+        }
+    }
+
     fn tick(&mut self, now: Instant, last: bool) {
-        let totals = &mut self.totals;
-        (self.collect)(&mut |report| totals.add(report, now));
+        let (totals, workers) = (&mut self.totals, &mut self.workers);
+        (self.collect)(&mut |report| {
+            totals.add(report, now);
+            workers.add(&report.workers, now);
+        });
         // Process figures cost a listing of all descriptors: they are read once an interval, not on every look.
         if last || now.duration_since(self.mark.at) >= self.interval {
             self.process = ProcessFigures::read();
@@ -246,7 +280,14 @@ impl State {
             self.mark = mark;
         }
         let draining = self.draining.load(Ordering::Relaxed);
-        let snapshot = Snapshot::new(now, &self.facts, &self.totals, &self.rates, self.process, draining);
+        let snapshot = Snapshot::new(
+            now,
+            &self.facts,
+            (&self.totals, &self.workers),
+            &self.rates,
+            self.process,
+            draining,
+        );
         self.publish.send_replace(Arc::new(snapshot));
     }
 }

@@ -10,9 +10,11 @@ mod series;
 #[cfg(test)]
 mod tests;
 mod text;
+mod workers;
 
 pub use families::FAMILIES;
 pub use health::{Health, Uptime};
 pub use json::Figures;
 pub use series::{Family, Kind};
 pub use text::{CONTENT_TYPE, Exposition};
+pub use workers::{Hashrate, SharesFigures, WorkerFigures, WorkersFigures};

@@ -6,7 +6,7 @@ use loka_proto::{
     Client, ClientId, Cx, Flow, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy,
     PoolId, PoolPolicy,
 };
-use loka_proto::{Session, Stage, StageCx, Stats, Tick, UserRule};
+use loka_proto::{Session, Stage, StageCx, Stats, Tick, UserRule, Workers};
 use std::hint::black_box;
 
 /// A miner that has greeted and has a job, with all that its calls need.
@@ -15,6 +15,7 @@ pub(crate) struct Bench<P> {
     pub(crate) pipeline: P,
     pub(crate) parser: Parser,
     pub(crate) jobs: JobBodies,
+    pub(crate) workers: Workers,
     pub(crate) policy: Policy,
     pub(crate) stats: Stats,
     pub(crate) out: Out,
@@ -33,6 +34,7 @@ impl<P: Stage> Bench<P> {
             pipeline,
             parser,
             jobs,
+            workers: Workers::default(),
             policy,
             stats,
             out: Out::default(),
@@ -62,8 +64,8 @@ impl<P: Stage> Bench<P> {
         self.out.clear();
         // A share every 100 ms of the session's time, so that a rate limit is paid for and never reached.
         self.now = self.now + 100_000;
-        let Bench { session, pipeline, parser, jobs, policy, stats, out, now, nonce: _ } = self;
-        call(session, &mut Cx { now: *now, out, stats, policy, pipeline, jobs }, parser);
+        let Bench { session, pipeline, parser, jobs, workers, policy, stats, out, now, nonce: _ } = self;
+        call(session, &mut Cx { now: *now, out, stats, policy, pipeline, jobs, workers }, parser);
     }
 
     pub(crate) fn miner(&mut self, line: &[u8]) {

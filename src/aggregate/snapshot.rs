@@ -1,6 +1,6 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
-use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals};
+use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
 use crate::pools::PoolView;
 use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub blocks: Blocks,
     /// What memory the process uses, of what it may.
     pub memory: MemoryFigures,
+    /// Workers known by name.
+    pub workers: u64,
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
@@ -152,7 +154,7 @@ impl Snapshot {
     pub(super) fn new(
         now: Instant,
         facts: &Facts,
-        totals: &Totals,
+        (totals, workers): (&Totals, &WorkerBook),
         rates: &Rates,
         process: ProcessFigures,
         draining: bool,
@@ -180,6 +182,7 @@ impl Snapshot {
             pools: Arc::clone(&facts.pools.borrow()),
             blocks: facts.blocks.borrow().clone(),
             memory: *facts.memory.borrow(),
+            workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             log_lines_dropped: facts.dropped_lines.count(),

@@ -95,6 +95,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         waiting,
         warm,
         visitors,
+        workers,
+        workers_untold,
         queued_bytes,
     } = *new;
     Shell {
@@ -113,6 +115,8 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
         waiting,
         warm,
         visitors,
+        workers,
+        workers_untold: before.workers_untold + workers_untold,
         queued_bytes,
     }
 }

@@ -83,6 +83,15 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
         out.count(now.shell(|shell| shell.visitors));
     }),
+    gauge("loka_stratum_workers", &[], "Workers known by name.", |now, out| out.count(now.workers)),
+    counter(
+        "loka_stratum_workers_unnamed_total",
+        &[],
+        "Workers that a shard had no room for, counted with others.",
+        |now, out| {
+            out.count(now.shell(|shell| shell.workers_untold));
+        },
+    ),
     // Connections to the pool.
     seconds("loka_stratum_pool_connect_seconds", "Time to open a connection to the pool.", |now, out| {
         out.microseconds(&now.stats.connect_us);

@@ -12,7 +12,9 @@
 use loka_proto::message::MinerMessage;
 use loka_proto::middleware::{NoLog, RateLimit, Request};
 use loka_proto::{Client, ClientId, Cx, End, Flow, Intent, MessagePipeline, MessagePipelineBuilder};
-use loka_proto::{JobBodies, Out, Parser, Policy, PoolId, Reject, Session, Stage, StageCx, Stats, Tick};
+use loka_proto::{
+    JobBodies, Out, Parser, Policy, PoolId, Reject, Session, Stage, StageCx, Stats, Tick, Workers,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Strangers are told so this many times before their link is closed.
@@ -89,6 +91,7 @@ struct Shard {
     chain: Chain,
     parser: Parser,
     jobs: JobBodies,
+    workers: Workers,
     policy: Policy,
     stats: Stats,
     out: Out,
@@ -101,6 +104,7 @@ impl Shard {
             chain: chain(inventory),
             parser: Parser::default(),
             jobs: JobBodies::default(),
+            workers: Workers::default(),
             policy: Policy::default(),
             stats: Stats::default(),
             out: Out::default(),
@@ -111,8 +115,8 @@ impl Shard {
     /// Makes one call of a session. Returns what goes to the miner and what goes to the pool.
     fn call(&mut self, call: impl FnOnce(&mut Cx<'_, Chain>, &mut Parser)) -> (String, String) {
         self.out.clear();
-        let Shard { chain, parser, jobs, policy, stats, out, now } = self;
-        call(&mut Cx { now: *now, out, stats, policy, pipeline: chain, jobs }, parser);
+        let Shard { chain, parser, jobs, workers, policy, stats, out, now } = self;
+        call(&mut Cx { now: *now, out, stats, policy, pipeline: chain, jobs, workers }, parser);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&self.out.to_miner), text(&self.out.to_pool))
     }

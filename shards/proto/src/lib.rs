@@ -15,6 +15,7 @@ pub mod stats;
 pub mod tick;
 pub mod verdict;
 pub mod wire;
+pub mod workers;
 
 pub use bucket::Bucket;
 pub use message::{JobBodies, Method};
@@ -27,3 +28,4 @@ pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;
 pub use verdict::{RejectClass, Verdict};
 pub use wire::Parser;
+pub use workers::{WorkerCounts, WorkerId, WorkerNews, Workers};

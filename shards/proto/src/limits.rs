@@ -59,6 +59,12 @@ pub const JOB_BODIES_MAX: usize = 4;
 pub const JOB_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Workers that one connection may authorize.
 pub const WORKERS_MAX: usize = 32;
+/// Workers that a shard tells apart: twice as many as it has connections. Names are invented by whoever connects.
+pub const WORKERS_PER_SHARD_MAX: usize = 65_536;
+/// Bytes that are kept of what a miner calls itself.
+pub const AGENT_BYTES_MAX: usize = 64;
+/// Spellings of these that a shard tells apart.
+pub const AGENTS_MAX: usize = 255;
 /// Messages of one miner that may be refused as malformed before its link is closed.
 pub const PROTOCOL_ERRORS_MAX: u32 = 32;
 /// Messages of one miner that may be refused for their rate, less what it makes up for, before its link is closed.
@@ -88,6 +94,8 @@ const _: () = {
     assert!(EARLY_BYTES_MAX >= POOL_LINE_BYTES_MAX, "one line of the largest size can be held");
     assert!(OUT_BYTES_MAX >= GREETING_BYTES_MAX + HELD_BYTES_MAX, "a miner's past fits into one output");
     assert!(POOLS_MAX <= u8::MAX as usize);
+    assert!(AGENTS_MAX <= u8::MAX as usize, "zero is for none");
+    assert!(WORKERS_PER_SHARD_MAX < u32::MAX as usize);
     assert!(WORKERS_MAX + 5 < 100, "own ids are enough for every part of a handshake");
     assert!(OUT_BYTES_MAX >= 2 * POOL_LINE_BYTES_MAX, "a read of whole lines and a finished carry fit");
     assert!(

@@ -28,6 +28,7 @@ use crate::middleware::{Stage, StageCx};
 use crate::stats::Stats;
 use crate::tick::Tick;
 use crate::wire::Carry;
+use crate::workers::Workers;
 use greeting::Greeting;
 use moving::{Move, Tag};
 use pending::Pending;
@@ -67,6 +68,8 @@ pub struct Cx<'a, P> {
     pub pipeline: &'a mut P,
     /// Jobs that the shard knows already.
     pub jobs: &'a mut JobBodies,
+    /// Whom shares belong to.
+    pub workers: &'a mut Workers,
 }
 
 impl<P: Stage> Cx<'_, P> {
@@ -294,6 +297,14 @@ impl Session {
         }
     }
 
+    /// Shares in flight are never answered, and its workers have a connection less. To be called when it is dropped without
+    /// having ended; more than once does no harm.
+    pub fn leave_workers(&mut self, workers: &mut Workers) {
+        self.pending.workers_of_submits().for_each(|worker| workers.unanswered(worker));
+        self.pending.clear();
+        self.client.leave_workers(workers);
+    }
+
     fn end<P: Stage>(&mut self, cx: &mut Cx<'_, P>, end: End) {
         if self.is_over() {
             return;
@@ -304,7 +315,7 @@ impl Session {
         self.dial = false;
         cx.stats.counts.ends[end.index()] += 1;
         cx.stats.counts.shares.unanswered += self.pending.submits() as u64;
-        self.pending.clear();
+        self.leave_workers(cx.workers);
         self.miner_lines = Carry::default();
         self.pool_lines = Carry::default();
         self.held = Vec::new();

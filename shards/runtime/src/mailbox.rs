@@ -10,8 +10,8 @@ use crate::quota::Excess;
 use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
-use loka_proto::Stats;
 use loka_proto::limits::POOLS_MAX;
+use loka_proto::{Stats, WorkerNews};
 use rustls::ServerConfig;
 use std::sync::Arc;
 
@@ -51,6 +51,10 @@ pub struct Shell {
     pub warm: u64,
     /// Addresses of miners that the shard knows something of.
     pub visitors: u64,
+    /// Workers that the shard knows by name.
+    pub workers: u64,
+    /// Workers that got no name of their own, because there were too many.
+    pub workers_untold: u64,
     /// Bytes waiting in queues and sessions now.
     pub queued_bytes: u64,
 }
@@ -66,6 +70,8 @@ pub struct Report {
     pub shell: Shell,
     /// Addresses of miners of which something has changed.
     pub visitors: Vec<VisitorNews>,
+    /// What was counted of workers, of some of them later.
+    pub workers: Vec<WorkerNews>,
 }
 
 impl Report {
@@ -74,6 +80,7 @@ impl Report {
         self.stats.clear();
         self.shell = Shell::default();
         self.visitors.clear();
+        self.workers.clear();
     }
 }
 
@@ -128,12 +135,13 @@ pub fn mailbox(shard: usize) -> (ShardEnd, ControlEnd, Box<Report>) {
 
 impl ShardEnd {
     /// Whether a box has come back, so that a full one can be sent.
-    pub(crate) fn can_exchange(&self) -> bool {
+    #[must_use]
+    pub fn can_exchange(&self) -> bool {
         !self.0.empty.is_empty()
     }
 
     /// Sends the box in use and goes on with an empty one, if there is one.
-    pub(crate) fn exchange(&self, current: &mut Box<Report>) {
+    pub fn exchange(&self, current: &mut Box<Report>) {
         if let Some(empty) = self.0.empty.pop() {
             let full = std::mem::replace(current, empty);
             // There are no more boxes than places: this cannot fail.

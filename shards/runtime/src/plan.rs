@@ -72,6 +72,9 @@ pub mod limits {
     pub const SHED_PER_TICK: usize = 64;
     /// Bytes that a miner at work must keep before it is closed because memory is short: to close others would free nothing.
     pub const SHED_WORKER_BYTES_MIN: usize = 8 * 1024;
+    /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
+    /// come five seconds apart from each.
+    pub const WORKERS_PER_REPORT: usize = 4_096;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 

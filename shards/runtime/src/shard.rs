@@ -30,7 +30,7 @@ use crate::violations::Violations;
 use crate::visitors::Visitors;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use loka_proto::middleware::Stage;
-use loka_proto::{ClientId, JobBodies, Out, Parser, Tick};
+use loka_proto::{ClientId, JobBodies, Out, Parser, Tick, Workers};
 pub use overload::MemoryLoad;
 use overload::Strangers;
 use pools::Pools;
@@ -204,6 +204,7 @@ struct Shard<P> {
     out: Out,
     parser: Parser,
     jobs: JobBodies,
+    workers: Workers,
     clock: Clock,
     now: Tick,
     last_report: Tick,
@@ -273,6 +274,7 @@ impl<P: Stage> Shard<P> {
             out: Out::default(),
             parser: Parser::default(),
             jobs,
+            workers: Workers::default(),
             clock,
             now,
             last_report: now,
@@ -314,6 +316,8 @@ impl<P: Stage> Shard<P> {
         heart.set(false);
         stopped.await;
         self.finish_report();
+        // Nothing follows: what is still untold goes with it.
+        self.workers.tell(usize::MAX, self.now, &mut self.report.workers);
         self.mailbox.send_last(self.report);
         Ok(())
     }

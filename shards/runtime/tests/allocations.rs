@@ -2,7 +2,7 @@
 
 use loka_proto::{
     ClientId, Cx, JobBodies, MessagePipelineBuilder, Out, Parser, Policy, PoolId, PoolPolicy, Session, Stats,
-    Tick, UserRule,
+    Tick, UserRule, Workers,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,14 +54,15 @@ fn a_share_and_its_answer_allocate_nothing() {
     let policy = Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() });
     let (mut out, mut stats, mut parser) = (Out::default(), Stats::default(), Parser::default());
     let (mut pipeline, mut jobs) = (MessagePipelineBuilder::standard().build(), JobBodies::default());
+    let (mut workers, mut news) = (Workers::default(), Vec::new());
     let mut session = Session::new(ClientId(1), Tick(0));
     let mut now = 0;
     let mut call = |session: &mut Session, bytes: &[u8], from_miner: bool| {
         now += 10;
-        let (out, stats) = (&mut out, &mut stats);
+        let (out, stats, pipeline, jobs) = (&mut out, &mut stats, &mut pipeline, &mut jobs);
         out.clear();
         let mut cx =
-            Cx { now: Tick(now), out, stats, policy: &policy, pipeline: &mut pipeline, jobs: &mut jobs };
+            Cx { now: Tick(now), out, stats, policy: &policy, pipeline, jobs, workers: &mut workers };
         if from_miner {
             session.handle_miner_bytes(&mut cx, &mut parser, bytes);
         } else {
@@ -69,6 +70,11 @@ fn a_share_and_its_answer_allocate_nothing() {
         }
         if session.poll_intent() == Some(loka_proto::Intent::DialPool) {
             session.handle_pool_up(&mut cx, &mut parser, PoolId::default(), 1);
+        }
+        if now % 500 == 0 {
+            // A report, in a box that has been there before.
+            news.clear();
+            workers.tell(usize::MAX, Tick(now), &mut news);
         }
         session.poll_timeout(&policy)
     };

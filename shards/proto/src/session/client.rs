@@ -4,6 +4,7 @@ use crate::bucket::Bucket;
 use crate::limits::{REFUSED_AUTHORIZATION, WORKERS_MAX};
 use crate::session::mining::Mining;
 use crate::wire::fingerprint;
+use crate::workers::{AgentId, WorkerId, Workers};
 use smallvec::SmallVec;
 
 /// Names a connection for its whole life; the caller never gives one twice in a shard.
@@ -23,7 +24,9 @@ pub enum WorkerState {
 
 #[derive(Debug, Clone, Copy)]
 struct Worker {
+    /// The fingerprint of its name.
     name: u64,
+    id: WorkerId,
     state: WorkerState,
 }
 
@@ -84,6 +87,8 @@ pub struct Client {
     pub(crate) spent: Spent,
     /// Its work: extranonce, difficulty, jobs.
     pub mining: Mining,
+    /// What it calls itself.
+    pub(super) agent: AgentId,
     workers: SmallVec<[Worker; 1]>,
 }
 
@@ -103,6 +108,7 @@ impl Client {
             authorizations: Bucket::default(),
             spent: Spent::default(),
             mining: Mining::default(),
+            agent: AgentId::default(),
             workers: SmallVec::new(),
         }
     }
@@ -131,13 +137,36 @@ impl Client {
         self.workers.len()
     }
 
-    pub(crate) fn worker_asked(&mut self, name: &str) {
+    pub(crate) fn worker_asked(&mut self, user: &str, workers: &mut Workers) {
         self.spent.authorizations += 1;
-        let name = fingerprint(name.as_bytes());
+        let name = fingerprint(user.as_bytes());
         match self.find(name) {
             Some(index) => self.workers[index].state = WorkerState::Asked,
-            None => self.workers.push(Worker { name, state: WorkerState::Asked }),
+            None => {
+                self.workers.push(Worker { name, id: workers.join(user), state: WorkerState::Asked });
+            }
         }
+    }
+
+    /// Whose a share of this user is: of the worker of this name that the connection asked for, or of the only one that it
+    /// has where the share tells no user that can be read.
+    pub(crate) fn worker_of(&self, user: Option<&str>, workers: &Workers) -> WorkerId {
+        match (user, self.workers.as_slice()) {
+            (None, [only]) => only.id,
+            (None, _) => WorkerId::OTHERS,
+            (Some(user), all) => {
+                let own = all.iter().find(|worker| workers.is_named(worker.id, user));
+                own.map_or(WorkerId::OTHERS, |worker| worker.id)
+            }
+        }
+    }
+
+    /// The connection has ended; how many workers it had is still known.
+    pub(crate) fn leave_workers(&mut self, workers: &mut Workers) {
+        for worker in &mut self.workers {
+            workers.leave(std::mem::replace(&mut worker.id, WorkerId::OTHERS));
+        }
+        self.agent = workers.agent(self.agent, None);
     }
 
     /// The worker is asked for at another pool.
@@ -147,11 +176,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) {
-        if let Some(index) = self.find(name) {
-            self.workers[index].state =
-                if authorized { WorkerState::Authorized } else { WorkerState::Refused };
-        }
+    /// Takes the pool's answer for a worker.
+    pub(crate) fn worker_answered(&mut self, name: u64, authorized: bool) -> WorkerId {
+        let Some(index) = self.find(name) else { return WorkerId::OTHERS };
+        let worker = &mut self.workers[index];
+        worker.state = if authorized { WorkerState::Authorized } else { WorkerState::Refused };
+        worker.id
     }
 
     /// A pool refused what the miner had asked for. (That another pool refuses it, to which the proxy took it, is not its doing.)

@@ -168,21 +168,21 @@ impl Session {
                 return self.configured_again(cx, &configure, envelope.result);
             }
             Asked::AuthorizeAgain(worker) => return self.authorized_again(cx, worker, granted),
-            Asked::Submit { difficulty } => {
+            Asked::Submit { worker, difficulty } => {
                 let verdict = Verdict::read(envelope.result, envelope.error, envelope.reject_reason);
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
                 cx.stats.pool(self.pool).verdict(verdict, waited_us);
+                cx.workers.verdict(worker, verdict, difficulty, waited_us, (self.pool, cx.now));
                 self.count_verdict(verdict);
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }
             Asked::Authorize(worker) => {
-                self.client.worker_answered(worker, granted);
                 if !granted {
                     self.client.authorization_refused();
                 }
-                cx.stats.authorized(granted);
+                self.authorized(cx, worker, granted);
             }
             Asked::Configure(configure) => {
                 self.configure_answered(&configure, envelope.result.and_then(granted_mask));
@@ -192,6 +192,13 @@ impl Session {
         write_answer(cx, envelope, &request);
         self.end_move(cx);
         self.finish_if_answered(cx);
+    }
+
+    /// The pool answered an authorization. `worker`: the fingerprint of its name.
+    pub(super) fn authorized<P: Stage>(&mut self, cx: &mut Cx<'_, P>, worker: u64, granted: bool) {
+        let worker = self.client.worker_answered(worker, granted);
+        cx.stats.authorized(granted);
+        cx.workers.answered(worker, granted, self.client.agent, self.pool);
     }
 
     /// `granted` is the pool's mask, or none where it refused version rolling or said nothing of it.

@@ -188,8 +188,9 @@ impl Session {
         let Some(deadline) = cx.now.0.checked_sub(ANSWER_US).map(Tick) else { return };
         while let Some(request) = self.pending.take_older(deadline, |_| true) {
             self.is_owed = true;
-            if matches!(request.asked, Asked::Submit { .. }) {
+            if let Asked::Submit { worker, .. } = request.asked {
                 cx.stats.counts.shares.unanswered += 1;
+                cx.workers.unanswered(worker);
             }
         }
         self.finish_if_answered(cx);

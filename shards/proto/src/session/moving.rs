@@ -125,8 +125,9 @@ impl Session {
     /// Answers a request whose pool is gone, where it was the miner's.
     fn give_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request) {
         match request.asked {
-            Asked::Submit { .. } => {
+            Asked::Submit { worker, .. } => {
                 self.is_owed = true;
+                cx.workers.lost(worker);
                 cx.stats.counts.shares.lost += 1;
                 cx.stats.pool(self.pool).lost += 1;
             }
@@ -278,8 +279,7 @@ impl Session {
 
     /// The pool answered an authorization that the miner had made elsewhere.
     pub(super) fn authorized_again<P: Stage>(&mut self, cx: &mut Cx<'_, P>, worker: u64, granted: bool) {
-        self.client.worker_answered(worker, granted);
-        cx.stats.authorized(granted);
+        self.authorized(cx, worker, granted);
         if !self.client.may_submit() {
             self.lose_pool(cx, PoolLoss::Unauthorized);
         }

@@ -6,6 +6,7 @@ use crate::limits::PENDING_MAX;
 use crate::message::Configure;
 use crate::tick::Tick;
 use crate::wire::Id;
+use crate::workers::WorkerId;
 use std::collections::VecDeque;
 
 /// What was asked, with what is needed when the answer comes.
@@ -15,6 +16,7 @@ pub(crate) enum Asked {
     /// The worker's fingerprint.
     Authorize(u64),
     Submit {
+        worker: WorkerId,
         difficulty: f64,
     },
     Configure(Configure),
@@ -76,6 +78,21 @@ impl Pending {
 
     pub(crate) fn len(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Whose the shares in flight are.
+    pub(crate) fn workers_of_submits(&self) -> impl Iterator<Item = WorkerId> {
+        self.requests.iter().filter_map(|request| match request.asked {
+            Asked::Submit { worker, .. } => Some(worker),
+            Asked::Subscribe
+            | Asked::Authorize(_)
+            | Asked::Configure(_)
+            | Asked::SubscribeAgain
+            | Asked::ConfigureAgain(_)
+            | Asked::AuthorizeAgain(_)
+            | Asked::Own
+            | Asked::Other => None,
+        })
     }
 
     /// Shares in flight.

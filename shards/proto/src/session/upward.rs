@@ -11,6 +11,7 @@ use crate::message::{Authorize, JobId, Method, MinerMessage, Submit};
 use crate::middleware::{Flow, Request, Stage};
 use crate::stats::Direction;
 use crate::wire::{Envelope, Parser, write};
+use crate::workers::WorkerId;
 
 /// Refusals for the rate that one message within it makes up for.
 const FORGIVEN_PER_PASS: u32 = 8;
@@ -51,7 +52,7 @@ impl Session {
         self.client.spent.requests += 1;
         if let Err(error) = parser.read(line, |envelope| self.handle_miner_message(cx, envelope)) {
             cx.stats.message(Direction::FromMiner, Method::Unknown);
-            self.refuse(cx, Method::Unknown, b"null", error.into());
+            self.refuse(cx, None, b"null", error.into());
         }
         let produced = cx.out.to_miner.len().max(cx.out.to_pool.len());
         if produced > OUT_BYTES_MAX {
@@ -65,7 +66,8 @@ impl Session {
             Err(reject) => {
                 let method = envelope.method.map_or(Method::Unknown, Method::of);
                 cx.stats.message(Direction::FromMiner, method);
-                return self.refuse(cx, method, envelope.id_raw(), reject);
+                let worker = (method == Method::Submit).then(|| self.client.worker_of(None, cx.workers));
+                return self.refuse(cx, worker, envelope.id_raw(), reject);
             }
         };
         let request = Request { method, message, envelope };
@@ -78,7 +80,7 @@ impl Session {
                 self.client.rate_limited = self.client.rate_limited.saturating_sub(FORGIVEN_PER_PASS);
                 self.take_request(cx, &request);
             }
-            Flow::Reject(reject) => self.refuse(cx, method, envelope.id_raw(), reject),
+            Flow::Reject(reject) => self.refuse_request(cx, &request, reject),
             Flow::Close(end) => self.end(cx, end),
         }
     }
@@ -90,14 +92,17 @@ impl Session {
             return self.refuse_request(cx, request, Reject::BadUser);
         }
         match request.message {
-            MinerMessage::Subscribe(_) => self.client.subscribed = true,
+            MinerMessage::Subscribe(agent) => {
+                self.client.subscribed = true;
+                self.client.agent = cx.workers.agent(self.client.agent, agent);
+            }
             MinerMessage::Authorize(authorize) => {
                 let name = authorize.user.as_str().unwrap_or_default();
                 // The bound holds for every chain, with or without the stage that asks the same.
                 if !self.client.has_room_for(name) {
                     return self.refuse_request(cx, request, Reject::TooManyWorkers);
                 }
-                self.client.worker_asked(name);
+                self.client.worker_asked(name, cx.workers);
             }
             MinerMessage::Answer if self.phase != Phase::Up => {
                 return self.refuse_request(cx, request, Reject::NoMethod);
@@ -134,7 +139,16 @@ impl Session {
     }
 
     fn refuse_request<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request<'_>, reject: Reject) {
-        self.refuse(cx, request.method, request.envelope.id_raw(), reject);
+        let worker = match request.message {
+            MinerMessage::Submit(submit) => Some(self.client.worker_of(submit.user.as_str(), cx.workers)),
+            MinerMessage::Subscribe(_)
+            | MinerMessage::Authorize(_)
+            | MinerMessage::Configure(_)
+            | MinerMessage::ExtranonceSubscribe
+            | MinerMessage::Request(_)
+            | MinerMessage::Answer => None,
+        };
+        self.refuse(cx, worker, request.envelope.id_raw(), reject);
     }
 
     /// Keeps a line, as the miner said it, until there is a pool.
@@ -207,19 +221,20 @@ impl Session {
     }
 
     fn relay_submit<P: Stage>(&mut self, cx: &mut Cx<'_, P>, envelope: &Envelope<'_>, submit: &Submit<'_>) {
+        let worker = self.client.worker_of(submit.user.as_str(), cx.workers);
         let (job, cut) = if self.tag.is_any() {
             let Some((job, cut)) = self.tag.strip(submit.job) else {
-                return self.refuse(cx, Method::Submit, envelope.id_raw(), Reject::StaleJob);
+                return self.refuse(cx, Some(worker), envelope.id_raw(), Reject::StaleJob);
             };
             (job, Some(cut))
         } else {
             (JobId::of(submit.job), None)
         };
         if let Err(reject) = self.check_share(cx, submit, job) {
-            return self.refuse(cx, Method::Submit, envelope.id_raw(), reject);
+            return self.refuse(cx, Some(worker), envelope.id_raw(), reject);
         }
         let difficulty = self.client.mining.difficulty_of(job);
-        self.pending.push(envelope.id_owned(), Asked::Submit { difficulty }, cx.now);
+        self.pending.push(envelope.id_owned(), Asked::Submit { worker, difficulty }, cx.now);
         self.unheard_since = self.unheard_since.min(cx.now);
         cx.stats.counts.shares.forwarded += 1;
         let user = &cx.policy.pool(self.pool).user;
@@ -250,11 +265,14 @@ impl Session {
         cx.stats.message(Direction::ToPool, method);
     }
 
-    /// Answers the miner with an error of our own.
-    fn refuse<P: Stage>(&mut self, cx: &mut Cx<'_, P>, method: Method, id: &[u8], reject: Reject) {
+    /// Answers the miner with an error of our own. `worker`: whose share it was, where it was one.
+    fn refuse<P: Stage>(&mut self, cx: &mut Cx<'_, P>, worker: Option<WorkerId>, id: &[u8], reject: Reject) {
         cx.stats.counts.rejects[reject.index()] += 1;
         cx.out.refused = Some(reject);
-        cx.stats.counts.shares.refused += u64::from(method == Method::Submit);
+        if let Some(worker) = worker {
+            cx.stats.counts.shares.refused += 1;
+            cx.workers.refused(worker, reject);
+        }
         // An id that is refused for its size is not sent back either.
         let id = if reject == Reject::BadId { b"null" } else { id };
         let result: &[u8] = if reject == Reject::ExtranonceOff { b"false" } else { b"null" };

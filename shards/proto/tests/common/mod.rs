@@ -5,7 +5,7 @@ use loka_proto::limits::{
 };
 use loka_proto::{
     ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolId,
-    PoolLoss, Session, Stats, Tick,
+    PoolLoss, Session, Stats, Tick, WorkerCounts, Workers,
 };
 
 /// One thing that happens to a session.
@@ -37,6 +37,9 @@ pub(crate) struct Harness {
     pub(crate) pipeline: MessagePipeline,
     parser: Parser,
     jobs: JobBodies,
+    workers: Workers,
+    /// What was told of workers.
+    told: WorkerCounts,
 }
 
 impl Harness {
@@ -54,6 +57,8 @@ impl Harness {
             pipeline: MessagePipelineBuilder::standard().build(),
             parser: Parser::default(),
             jobs: JobBodies::default(),
+            workers: Workers::default(),
+            told: WorkerCounts::default(),
         }
     }
 
@@ -99,6 +104,7 @@ impl Harness {
             policy: &self.policy,
             pipeline: &mut self.pipeline,
             jobs: &mut self.jobs,
+            workers: &mut self.workers,
         };
         then(&mut self.session, &mut cx, &mut self.parser);
         self.to_miner.append(&mut out.to_miner);
@@ -107,6 +113,20 @@ impl Harness {
             self.intents.push(intent);
         }
         self.check();
+        self.check_workers();
+    }
+
+    /// What was told of workers is what was counted in all, and none of them outlives its connection.
+    fn check_workers(&mut self) {
+        let mut news = Vec::new();
+        self.workers.tell(usize::MAX, self.now, &mut news);
+        news.iter().for_each(|news| self.told.merge(&news.counts));
+        let (told, shares) = (&self.told, &self.stats.counts.shares);
+        assert_eq!(u64::from(told.accepted), shares.accepted);
+        assert_eq!(told.rejected.map(u64::from), shares.rejected);
+        assert_eq!((u64::from(told.unanswered), u64::from(told.lost)), (shares.unanswered, shares.lost));
+        assert_eq!(told.refusals(), shares.refused);
+        assert_eq!(self.workers.is_empty(), self.session.is_over() || self.session.client().workers() == 0);
     }
 
     /// What holds after every call.

@@ -80,6 +80,7 @@ impl Link {
             policy: &shard.policy,
             pipeline: &mut shard.pipeline,
             jobs: &mut shard.jobs,
+            workers: &mut shard.workers,
         };
         what(&mut self.session, &mut cx, &mut shard.parser);
         let intents: Vec<Intent> = std::iter::from_fn(|| self.session.poll_intent()).collect();

@@ -6,7 +6,7 @@ use loka_proto::middleware::{self, Authentication, MessagePipeline, NoLog, RateL
 use loka_proto::{
     Client, ClientId, Flow, MessagePipelineBuilder, Parser, Policy, PoolLoss, PoolPolicy, Stage, StageCx,
 };
-use loka_proto::{Stats, Verdict};
+use loka_proto::{Stats, Tick, Verdict, WorkerCounts};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -119,6 +119,8 @@ pub(crate) struct Shard {
     pub(crate) policy: Policy,
     pub(crate) parser: Parser,
     pub(crate) jobs: loka_proto::JobBodies,
+    /// Whom shares belong to.
+    pub(crate) workers: loka_proto::Workers,
     /// Whose account the miners work for at each pool.
     pub(crate) accounts: Vec<Account>,
 }
@@ -161,8 +163,29 @@ pub(crate) fn shard(rng: &mut Rng) -> Shard {
         policy,
         parser: loka_proto::Parser::default(),
         jobs: loka_proto::JobBodies::default(),
+        workers: loka_proto::Workers::default(),
         accounts,
     }
+}
+
+/// What was counted of workers is what was counted in all, and none of them is kept when its connections have gone.
+pub(crate) fn check_workers(shard: &mut Shard, stats: &Stats) {
+    let mut news = Vec::new();
+    shard.workers.tell(usize::MAX, Tick(0), &mut news);
+    let (mut counts, mut sessions) = (WorkerCounts::default(), BTreeMap::<_, i64>::new());
+    for news in &news {
+        counts.merge(&news.counts);
+        *sessions.entry(news.name.clone()).or_default() += i64::from(news.sessions);
+    }
+    let (shares, answers) = (&stats.counts.shares, &stats.counts.authorizations);
+    assert_eq!(u64::from(counts.accepted), shares.accepted);
+    assert_eq!(counts.rejected.map(u64::from), shares.rejected);
+    assert_eq!(counts.refusals(), shares.refused);
+    assert_eq!((u64::from(counts.unanswered), u64::from(counts.lost)), (shares.unanswered, shares.lost));
+    assert_eq!((u64::from(counts.granted), u64::from(counts.denied)), (answers.accepted, answers.refused));
+    assert!((counts.accepted_difficulty - shares.accepted_difficulty).abs() < 1e-6);
+    assert!(sessions.values().all(|sessions| *sessions == 0), "{sessions:?}");
+    assert!(shard.workers.is_empty(), "{} workers kept", shard.workers.len());
 }
 
 /// Shows an event, for whoever looks for a fault.

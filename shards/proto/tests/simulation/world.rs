@@ -6,6 +6,7 @@ use crate::miner::Miner;
 use crate::net::{Arrival, Fin, Pipe};
 use crate::pool::{Character, Pool};
 use crate::rng::Rng;
+use crate::setting::check_workers;
 use crate::setting::{
     DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes,
 };
@@ -101,7 +102,7 @@ impl World {
         self.report()
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
         let mut stats = Stats::default();
         for (number, link) in self.links.iter().enumerate() {
             assert!(link.session.is_over(), "link {number} outlived its drain");
@@ -114,6 +115,7 @@ impl World {
             assert_eq!(seen.verdicts, link.stats.counts.shares.accepted + rejected);
             stats.merge(&link.stats);
         }
+        check_workers(&mut self.shard, &stats);
         let sessions = self.links.len() as u64;
         assert_eq!(stats.counts.ends.iter().sum::<u64>(), sessions, "one end per session");
         let mut losses = self.losses;

@@ -169,8 +169,9 @@ impl<P: Stage> Shard<P> {
 
     /// Calls the session with what it needs.
     pub(super) fn with(&mut self, key: usize, call: impl FnOnce(&mut Session, &mut Cx<'_, P>)) {
-        let Shard { links, out, report, plan, pipeline, jobs, now, .. } = self;
-        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
+        let Shard { links, out, report, plan, pipeline, jobs, workers, now, .. } = self;
+        let stats = &mut report.stats;
+        let mut cx = Cx { now: *now, out, stats, policy: &plan.policy, pipeline, jobs, workers };
         call(&mut links[key].session, &mut cx);
     }
 
@@ -181,8 +182,9 @@ impl<P: Stage> Shard<P> {
         count: usize,
         call: impl FnOnce(&mut Session, &mut Cx<'_, P>, &mut Parser, &[u8]),
     ) {
-        let Shard { links, out, report, plan, pipeline, jobs, now, parser, scratch, .. } = self;
-        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
+        let Shard { links, out, report, plan, pipeline, jobs, workers, now, parser, scratch, .. } = self;
+        let stats = &mut report.stats;
+        let mut cx = Cx { now: *now, out, stats, policy: &plan.policy, pipeline, jobs, workers };
         call(&mut links[key].session, &mut cx, parser, &scratch[..count]);
     }
 
@@ -192,8 +194,9 @@ impl<P: Stage> Shard<P> {
         key: usize,
         call: impl FnOnce(&mut Session, &mut Cx<'_, P>, &mut Parser),
     ) {
-        let Shard { links, out, report, plan, pipeline, jobs, now, parser, .. } = self;
-        let mut cx = Cx { now: *now, out, stats: &mut report.stats, policy: &plan.policy, pipeline, jobs };
+        let Shard { links, out, report, plan, pipeline, jobs, workers, now, parser, .. } = self;
+        let stats = &mut report.stats;
+        let mut cx = Cx { now: *now, out, stats, policy: &plan.policy, pipeline, jobs, workers };
         call(&mut links[key].session, &mut cx, parser);
     }
 

@@ -7,7 +7,7 @@ use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
     ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
-    VISITORS_PER_REPORT,
+    VISITORS_PER_REPORT, WORKERS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
@@ -155,6 +155,8 @@ impl<P: Stage> Shard<P> {
             // A link may have been noted twice; its slot cannot have been taken again before this.
             if let Some(mut link) = self.links.try_remove(key) {
                 self.close_accounts(&mut link, self.now);
+                // Has been done, but where the link ended by a bug.
+                link.session.leave_workers(&mut self.workers);
                 self.say_farewell(&link);
             }
             self.wheel.disarm(key);
@@ -254,6 +256,9 @@ impl<P: Stage> Shard<P> {
         }
         shell.visitors = self.visitors.len() as u64;
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
+        self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
+        shell.workers = self.workers.len() as u64;
+        shell.workers_untold += self.workers.take_untold();
         shell.span_us = self.now - self.last_report;
         self.last_report = self.now;
     }
