@@ -215,7 +215,7 @@ pub(super) static PERFORMANCE_ENABLE_STRING_INTERNING: Key<Switch> = Key::new(
     Switch,
     true,
     "Keep the newest jobs once per shard: a job that a pool sends to many miners is checked for the first and passed on \
-     to the others as it came. Of names a miner keeps eight bytes either way.",
+     to the others as it came. Names of workers and agents are kept once per shard either way.",
 );
 
 pub(super) static PERFORMANCE_BUFFER_POOL_SIZE: Key<Whole> = Key::new(
