@@ -13,7 +13,7 @@ pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 
-use crate::guard::{Block, GuardBook, GuardLimits};
+use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
 use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
@@ -40,6 +40,8 @@ const WAKES_MAX: usize = 1;
 pub struct Blocks {
     /// How often an address was blocked, since the start.
     pub total: u64,
+    /// How many are blocked now.
+    pub standing: usize,
     /// Those blocked now, the newest first, at most [`BLOCKS_SHOWN`].
     pub newest: Arc<[Block]>,
 }
@@ -82,6 +84,7 @@ impl Aggregator {
         ends: Vec<Arc<ControlEnd>>,
         mut facts: Facts,
         limits: GuardLimits,
+        wishes: Wishes,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let mut book = GuardBook::new(limits, Instant::now());
@@ -96,17 +99,22 @@ impl Aggregator {
                     merge(report);
                 });
             }
+            // Every shard is told, also when one before it takes nothing.
+            let tell = |command: &Command| {
+                let refused = ends.iter().filter(|end| end.command(command.clone()).is_err()).count();
+                refused == 0
+            };
+            wishes.grant(&mut book, now, &mut |address| tell(&Command::Kick(address)));
             let rules = book.take_rules(now);
             for chunk in rules.chunks(RULES_PER_COMMAND) {
                 let rules: Arc<[VisitorRule]> = chunk.into();
-                for end in &ends {
-                    // A shard that takes none goes by what it saw itself, and is told when the address is news again.
-                    let _ = end.command(Command::Visitors(Arc::clone(&rules)));
-                }
+                // A shard that takes none goes by what it saw itself, and is told when the address is news again.
+                let _ = tell(&Command::Visitors(rules));
             }
             blocks.send_replace(Blocks {
                 total: book.blocks(),
-                newest: book.blocked(BLOCKS_SHOWN, now).into(),
+                newest: book.blocked(0, BLOCKS_SHOWN, now).into(),
+                standing: book.standing(),
             });
         };
         start(Box::new(collect), shards, facts, interval.max(RATES_OVER_MIN))

@@ -13,6 +13,7 @@ pub use signals::CaughtSignals;
 use crate::admin::{self, AdminError, AdminHandle};
 use crate::aggregate::{Aggregator, AggregatorHandle, Blocks, Facts, Snapshot, SnapshotReader};
 use crate::config::Config;
+use crate::guard::{self, GuardDesk};
 use crate::logging::DroppedLines;
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle};
@@ -150,6 +151,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    desk: GuardDesk,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
@@ -197,10 +199,12 @@ impl Proxy {
             blocks: tokio::sync::watch::channel(Blocks::default()).1,
             dropped_lines,
         };
+        let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
             facts,
             plan::guard_limits(config),
+            wishes,
             config.metrics.collection_interval,
         )?;
         let admin = match config.metrics.listen() {
@@ -238,6 +242,7 @@ impl Proxy {
             addresses: listen,
             admin,
             aggregator,
+            desk,
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
@@ -259,6 +264,11 @@ impl Proxy {
     /// A reader of the figures.
     pub fn snapshots(&self) -> SnapshotReader {
         self.aggregator.snapshots()
+    }
+
+    /// Where addresses are blocked, let in again and kicked.
+    pub fn guard(&self) -> GuardDesk {
+        self.desk.clone()
     }
 
     /// A handle that asks this proxy to drain.

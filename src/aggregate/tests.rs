@@ -214,7 +214,8 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
     let (shards, ends): (Vec<_>, Vec<_>) =
         (0..3).map(mailbox).map(|(shard, control, _)| (shard, control)).unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
-    let handle = Aggregator::start(ends, facts(), LIMITS, Duration::from_secs(3600)).unwrap();
+    let handle =
+        Aggregator::start(ends, facts(), LIMITS, crate::guard::desk().1, Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

@@ -45,8 +45,8 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_addresses_blocked_total", &[], "Times an address was kept out.", |now, out| {
         out.count(now.blocks.total);
     }),
-    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now, 1000 at most.", |now, out| {
-        out.count(now.blocks.newest.len() as u64);
+    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now.", |now, out| {
+        out.count(now.blocks.standing as u64);
     }),
     gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
         out.count(now.shell(|shell| shell.visitors));
