@@ -16,6 +16,7 @@ pub use totals::{ShardTotals, Totals};
 use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
+use crate::refusals::ApiRefusals;
 use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
 use snapshot::Mark;
 use std::io;
@@ -64,6 +65,8 @@ pub struct Facts {
     pub pools: PoolViews,
     /// The addresses that are kept out.
     pub blocks: watch::Receiver<Blocks>,
+    /// Requests to the API that were refused.
+    pub refusals: ApiRefusals,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
 }

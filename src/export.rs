@@ -13,6 +13,6 @@ mod text;
 
 pub use families::FAMILIES;
 pub use health::{Health, Uptime};
-pub use json::Figures;
+pub use json::{Figures, Shard};
 pub use series::{Family, Kind};
 pub use text::{CONTENT_TYPE, Exposition};

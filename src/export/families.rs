@@ -5,6 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
+use crate::refusals::ApiRefusal;
 use loka_proto::{Direction, End, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -51,6 +52,15 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
         out.count(now.shell(|shell| shell.visitors));
     }),
+    counter(
+        "loka_stratum_api_requests_refused_total",
+        &["reason"],
+        "Requests to the API refused, by reason.",
+        |now, out| {
+            let refusals = ApiRefusal::ALL.iter().zip(now.refusals);
+            refusals.for_each(|(refusal, count)| out.value(&[refusal.label()], count as f64));
+        },
+    ),
     // Connections to the pool.
     seconds("loka_stratum_pool_connect_seconds", "Time to open a connection to the pool.", |now, out| {
         out.microseconds(&now.stats.connect_us);
