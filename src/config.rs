@@ -30,8 +30,10 @@ mod socks5;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token;
 mod value;
 
+pub use check::InForce;
 pub use cpus::CpuList;
 pub use error::{ConfigError, Origin, Problem, Subject};
 pub use net::Host;
@@ -39,8 +41,8 @@ pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    FailoverConfig, LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, PoolTls, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion,
+    ApiConfig, FailoverConfig, LimiterConfig, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
+    PerformanceConfig, PoolConfig, PoolTls, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion,
 };
 
 use check::Settings;
@@ -65,6 +67,8 @@ pub struct Config {
     pub security: SecurityConfig,
     /// The HTTP endpoint.
     pub metrics: MetricsConfig,
+    /// The REST API.
+    pub api: ApiConfig,
     /// Logs.
     pub logging: LoggingConfig,
     /// Sizes and threads.
@@ -126,6 +130,13 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What an operator should know although it is no mistake: one sentence each, no secret, no line break.
     pub warnings: Vec<String>,
+    /// Every key as it is in force, with who set it; secrets are hidden.
+    pub in_force: Vec<InForce>,
+}
+
+/// A time as operators write it, such as `90s`, `1h 30m`, or a bare number of seconds; for commands that take one.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    duration::parse(text)
 }
 
 /// Loads the configuration: defaults < file < environment < command line.
@@ -189,5 +200,6 @@ fn assemble(
     let config = settings.check(&mut problems);
     problems.into_result()?;
     warnings.extend(settings.warnings());
-    Ok(Loaded { config, file: None, warnings })
+    let in_force = settings.in_force(&config);
+    Ok(Loaded { config, file: None, warnings, in_force })
 }

@@ -3,11 +3,13 @@
 //! Nothing here ever blocks the thread that logs: lines go through a bounded queue to a thread of their own, and are
 //! dropped and counted when it is full. Logs go to standard error or a file; standard output belongs to commands.
 
+mod level;
 mod panics;
 mod protocol;
 #[cfg(test)]
 mod tests;
 
+pub use level::{LevelError, level, set_level};
 pub use protocol::TraceLog;
 
 use crate::config::{LogFormat, LogLevel};
@@ -17,9 +19,10 @@ use std::path::{Path, PathBuf};
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 16 * 1024;
@@ -87,7 +90,8 @@ impl DroppedLines {
 /// `RUST_LOG` is malformed, the file cannot be opened, or this was called before.
 pub fn init(level: LogLevel, format: LogFormat, file: Option<&Path>) -> Result<LogGuard, LogError> {
     let variable = std::env::var_os(VARIABLE).map(|text| text.to_string_lossy().into_owned());
-    let filter = filter(level, variable.as_deref().unwrap_or_default())?;
+    let variable = variable.unwrap_or_default();
+    let (filter, running) = level::running(level, &variable)?;
     let colours = file.is_none() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (writer, guard) = match file {
         Some(path) => lossy(append(path)?),
@@ -95,6 +99,7 @@ pub fn init(level: LogLevel, format: LogFormat, file: Option<&Path>) -> Result<L
     };
     let dropped = DroppedLines(Some(writer.error_counter()));
     subscriber(filter, format, colours, writer).try_init().map_err(|_| LogError::Twice)?;
+    running.keep();
     panics::report();
     Ok(LogGuard { dropped, _writer: guard })
 }
@@ -121,18 +126,20 @@ fn filter(level: LogLevel, variable: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder().with_regex(false).parse(all).map_err(|error| malformed(error.to_string()))
 }
 
-fn subscriber<W>(
-    filter: EnvFilter,
+fn subscriber<W, F>(
+    filter: F,
     format: LogFormat,
     colours: bool,
     writer: W,
 ) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    F: Layer<Registry> + Send + Sync,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    let filtered = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => Box::new(filtered.with(lines)),
+        LogFormat::Json => Box::new(filtered.with(lines.json().flatten_event(true))),
     }
 }

@@ -10,12 +10,14 @@ mod signals;
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
-use crate::admin::{self, AdminError, AdminHandle};
+use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{Aggregator, AggregatorHandle, Blocks, Facts, Snapshot, SnapshotReader};
-use crate::config::Config;
+use crate::config::{Config, InForce};
+use crate::guard::{self, GuardDesk};
 use crate::logging::DroppedLines;
 use crate::pools::tls::TlsSetupError;
-use crate::pools::{Lookout, LookoutError, LookoutHandle};
+use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
 const EVENTS_MAX: usize = 64;
@@ -150,6 +153,8 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    desk: GuardDesk,
+    in_force: watch::Sender<Arc<[InForce]>>,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
@@ -188,25 +193,26 @@ impl Proxy {
         let (posts, ends) = mailboxes(specs.len());
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
-        let (version, started) = (env!("CARGO_PKG_VERSION"), SystemTime::now());
-        let facts = Facts {
-            version,
-            started,
-            cpus,
-            pools: lookout.views(),
-            blocks: tokio::sync::watch::channel(Blocks::default()).1,
-            dropped_lines,
-        };
+        let refusals = ApiRefusals::default();
+        let facts = facts(cpus, lookout.views(), dropped_lines, refusals.clone());
+        let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
             facts,
             plan::guard_limits(config),
+            wishes,
             config.metrics.collection_interval,
         )?;
-        let admin = match config.metrics.listen() {
-            Some(address) => Some(admin::start(address, aggregator.snapshots())?),
-            None => None,
+        let in_force = watch::Sender::new(Arc::from([]));
+        let controls = Controls {
+            desk: desk.clone(),
+            workers: aggregator.workers(),
+            drain: drain_by(Stopper(send.clone())),
+            config: in_force.subscribe(),
+            api: config.api.clone(),
+            refusals,
         };
+        let admin = start_admin(config, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -238,6 +244,8 @@ impl Proxy {
             addresses: listen,
             admin,
             aggregator,
+            desk,
+            in_force,
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
@@ -259,6 +267,16 @@ impl Proxy {
     /// A reader of the figures.
     pub fn snapshots(&self) -> SnapshotReader {
         self.aggregator.snapshots()
+    }
+
+    /// Where addresses are blocked, let in again and kicked.
+    pub fn guard(&self) -> GuardDesk {
+        self.desk.clone()
+    }
+
+    /// Tells the configuration in force to whoever asks the API for it.
+    pub fn show(&self, in_force: Vec<InForce>) {
+        self.in_force.send_replace(in_force.into());
     }
 
     /// A handle that asks this proxy to drain.
@@ -352,6 +370,34 @@ pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
     let shards = config.performance.worker_threads.map_or(0, std::num::NonZeroUsize::get);
     let wanted = config.server.cpus.as_ref().map_or(&[][..], |cpus| cpus.ids());
     cores::place(shards, wanted, &cores::allowed()?)
+}
+
+/// What is known of this process before it has begun.
+fn facts(cpus: Vec<usize>, pools: PoolViews, dropped_lines: DroppedLines, refusals: ApiRefusals) -> Facts {
+    Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        started: SystemTime::now(),
+        cpus,
+        pools,
+        // The aggregator puts its own here.
+        blocks: watch::channel(Blocks::default()).1,
+        dropped_lines,
+        refusals,
+    }
+}
+
+/// Serves HTTP, where that is asked for.
+fn start_admin(
+    config: &Config,
+    aggregator: &AggregatorHandle,
+    controls: Controls,
+) -> Result<Option<AdminHandle>, AdminError> {
+    let start = |address| admin::start(address, aggregator.snapshots(), controls);
+    config.metrics.listen().map(start).transpose()
+}
+
+fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || stopper.stop("API"))
 }
 
 /// Looks after the certificate that miners are shown, where there is one.

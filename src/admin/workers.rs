@@ -93,10 +93,7 @@ impl Wanted {
 }
 
 /// `GET /api/v1/workers`
-pub(super) async fn page(
-    State(api): State<Api>,
-    asked: Result<Query<Wanted>, QueryRejection>,
-) -> Response {
+pub(super) async fn page(State(api): State<Api>, asked: Result<Query<Wanted>, QueryRejection>) -> Response {
     let wanted = match asked {
         Ok(Query(wanted)) => wanted,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),

@@ -9,9 +9,11 @@ use super::cpus::CpuList;
 use ipnet::IpNet;
 use loka_runtime::Steering;
 
+mod api;
 mod failover;
 mod pool;
 
+pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
 
@@ -186,6 +188,14 @@ impl LogLevel {
         ("error", Self::Error),
         ("off", Self::Off),
     ];
+
+    /// All of them, the most important first.
+    pub const ALL: [Self; 6] = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The level of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+    }
 
     /// The name as tracing's filters spell it: `info`.
     pub fn as_str(self) -> &'static str {

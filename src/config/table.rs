@@ -10,10 +10,12 @@ use super::lists::Networks;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
+mod api;
 mod failover;
 mod pool;
 mod server;
 
+pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
 pub(super) use server::*;
@@ -43,6 +45,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
+    ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
     (
         "logging",
         "Logs. The environment variable RUST_LOG, when set, sets levels per target beside `level`; a bare level in it takes the place of `level`.",
@@ -315,6 +318,8 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_ADDRESS,
     &METRICS_PROMETHEUS_PORT,
     &METRICS_COLLECTION_INTERVAL,
+    &API_TOKEN,
+    &API_HOSTS,
     &LOGGING_LEVEL,
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,

@@ -5,6 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
+use crate::refusals::ApiRefusal;
 use loka_proto::{Direction, End, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -45,8 +46,8 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_addresses_blocked_total", &[], "Times an address was kept out.", |now, out| {
         out.count(now.blocks.total);
     }),
-    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now, 1000 at most.", |now, out| {
-        out.count(now.blocks.newest.len() as u64);
+    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now.", |now, out| {
+        out.count(now.blocks.standing as u64);
     }),
     gauge("loka_stratum_known_addresses", &[], "Addresses that shards know something of.", |now, out| {
         out.count(now.shell(|shell| shell.visitors));
@@ -58,6 +59,15 @@ pub static FAMILIES: &[Family] = &[
         "Workers that a shard had no room for, counted with others.",
         |now, out| {
             out.count(now.shell(|shell| shell.workers_untold));
+        },
+    ),
+    counter(
+        "loka_stratum_api_requests_refused_total",
+        &["reason"],
+        "Requests to the API refused, by reason.",
+        |now, out| {
+            let refusals = ApiRefusal::ALL.iter().zip(now.refusals);
+            refusals.for_each(|(refusal, count)| out.value(&[refusal.label()], count as f64));
         },
     ),
     // Connections to the pool.

@@ -61,7 +61,7 @@ impl Rig {
         let user = self.users[number % self.users.len()];
         let (id, nonce) = (format!("{}", 1_000 + number), format!("{number:08x}"));
         for is_again in [false, true] {
-            if is_again && number % 3 != 0 {
+            if is_again && !number.is_multiple_of(3) {
                 continue;
             }
             self.miner.submit_for(&self.work, user, &id, &nonce).unwrap();
@@ -85,8 +85,7 @@ fn every_figure_is_what_the_miners_counted() {
     // On so many connections that both shards have some.
     let of_rack = ["rack.one"].repeat(24).into_iter().map(|user| vec![user]);
     let several = [vec!["rack.two", "rack.three"], vec!["rack.three"], vec!["silent/né"]];
-    let mut rigs: Vec<Rig> =
-        of_rack.chain(several).map(|users| Rig::new(proxy.address, &users)).collect();
+    let mut rigs: Vec<Rig> = of_rack.chain(several).map(|users| Rig::new(proxy.address, &users)).collect();
     for rig in &mut rigs {
         rig.users.iter().for_each(|user| ledger.entry(user).or_default().connections += 1);
         let shares = if rig.users[0].starts_with("silent") { 0 } else { 12 };
@@ -153,7 +152,10 @@ fn check_questions(proxy: &Proxy) {
     assert_eq!(names("sort=last_share&order=asc&limit=1"), ["silent/né"]);
     assert_eq!(names("silent_for=3600"), [""; 0]);
     let silent = api(proxy.metrics, "/api/v1/workers/silent%2Fn%C3%A9");
-    assert_eq!((silent["name"].as_str(), silent["shares"]["accepted"].as_u64()), (Some("silent/né"), Some(0)));
+    assert_eq!(
+        (silent["name"].as_str(), silent["shares"]["accepted"].as_u64()),
+        (Some("silent/né"), Some(0))
+    );
     for (path, status) in [
         ("workers/nobody", 404),
         ("workers?sort=colour", 400),

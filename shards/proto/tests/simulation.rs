@@ -123,7 +123,7 @@ fn tell(stats: &Stats, losses: &Losses) {
 fn check_coverage(counts: &Counts) {
     // The runtime alone finds the first four; a flood of output needs more than a network's read at once.
     let not_here = [End::Panicked, End::OverCapacity, End::BadProxyHeader, End::TlsFailed, End::OutputFlood];
-    let at_the_door = [End::Denied, End::Blocked, End::AddressLimit, End::ConnectRate];
+    let at_the_door = [End::Denied, End::Blocked, End::Kicked, End::AddressLimit, End::ConnectRate];
     for end in End::ALL.iter().filter(|end| !not_here.contains(end) && !at_the_door.contains(end)) {
         assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
     }

@@ -31,4 +31,4 @@ pub use plan::{PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Spe
 pub use shard::{Ready, ShardError, ShardHandle, Start, spawn};
 pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;
-pub use visitors::{Guard, VisitorNews, VisitorRule};
+pub use visitors::{Guard, VisitorNews, VisitorRule, host_of};

@@ -11,6 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use loka_proto::limits::POOLS_MAX;
 use loka_proto::{Stats, WorkerNews};
 use rustls::ServerConfig;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Boxes in circulation: one filling, one on its way, one coming back.
@@ -87,6 +88,8 @@ pub enum Command {
     Pools(Arc<[PoolNow]>),
     /// What is known of addresses over all shards.
     Visitors(Arc<[VisitorRule]>),
+    /// All connections of this address, as [`host_of`](crate::host_of) gives it, are to end.
+    Kick(IpAddr),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.

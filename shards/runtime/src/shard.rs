@@ -6,6 +6,7 @@
 
 mod dialing;
 mod entrance;
+mod kicks;
 mod links;
 mod pools;
 mod queues;
@@ -205,6 +206,8 @@ struct Shard<P> {
     /// Connections to pools that nobody needs yet.
     warm: Slab<Warm>,
     visitors: Visitors,
+    /// Addresses whose connections are to end.
+    kicks: Vec<kicks::Kick>,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -268,6 +271,7 @@ impl<P: Stage> Shard<P> {
             next_client: 0,
             pools,
             visitors,
+            kicks: Vec::new(),
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

@@ -180,6 +180,7 @@ impl<P: Stage> Shard<P> {
         while let Some(command) = self.mailbox.next_command() {
             self.obey(command);
         }
+        self.go_on_kicking();
         self.wheel.advance(self.now, fired);
         for key in fired.drain(..) {
             self.guarded(key, |shard| shard.timer_fired(key));
@@ -210,6 +211,7 @@ impl<P: Stage> Shard<P> {
                 }
                 self.switching_since = Some(self.now);
             }
+            Command::Kick(address) => self.kick(address),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
             Command::Drain { within_us } => self.drain(within_us),
