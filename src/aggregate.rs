@@ -20,9 +20,10 @@ pub use workers::{
     WorkerSort, WorkerView, WorkersReader,
 };
 
-use crate::guard::{Block, GuardBook, GuardLimits};
+use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
+use crate::refusals::ApiRefusals;
 use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
 use snapshot::Mark;
 use std::io;
@@ -48,6 +49,8 @@ const WAKES_MAX: usize = 16;
 pub struct Blocks {
     /// How often an address was blocked, since the start.
     pub total: u64,
+    /// How many are blocked now.
+    pub standing: usize,
     /// Those blocked now, the newest first, at most [`BLOCKS_SHOWN`].
     pub newest: Arc<[Block]>,
 }
@@ -72,6 +75,8 @@ pub struct Facts {
     pub blocks: watch::Receiver<Blocks>,
     /// What memory the process uses, of what it may.
     pub memory: watch::Receiver<MemoryFigures>,
+    /// Requests to the API that were refused.
+    pub refusals: ApiRefusals,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
 }
@@ -93,6 +98,7 @@ impl Aggregator {
         mut facts: Facts,
         limits: GuardLimits,
         mut watcher: MemoryWatch,
+        wishes: Wishes,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let mut book = GuardBook::new(limits, Instant::now());
@@ -117,17 +123,22 @@ impl Aggregator {
                     *told = figures.load;
                 }
             }
+            // Every shard is told, also when one before it takes nothing.
+            let tell = |command: &Command| {
+                let refused = ends.iter().filter(|end| end.command(command.clone()).is_err()).count();
+                refused == 0
+            };
+            wishes.grant(&mut book, now, &mut |address| tell(&Command::Kick(address)));
             let rules = book.take_rules(now);
             for chunk in rules.chunks(RULES_PER_COMMAND) {
                 let rules: Arc<[VisitorRule]> = chunk.into();
-                for end in &ends {
-                    // A shard that takes none goes by what it saw itself, and is told when the address is news again.
-                    let _ = end.command(Command::Visitors(Arc::clone(&rules)));
-                }
+                // A shard that takes none goes by what it saw itself, and is told when the address is news again.
+                let _ = tell(&Command::Visitors(rules));
             }
             blocks.send_replace(Blocks {
                 total: book.blocks(),
-                newest: book.blocked(BLOCKS_SHOWN, now).into(),
+                newest: book.blocked(0, BLOCKS_SHOWN, now).into(),
+                standing: book.standing(),
             });
         };
         start(Box::new(collect), shards, facts, interval.max(RATES_OVER_MIN))

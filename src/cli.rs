@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod load;
 mod reference;
+mod remote;
 mod run;
 mod screen;
 mod tune;
@@ -107,6 +108,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Find the number of shards and the CPUs that suit this host, by measuring (--cpus and --shards bound what is tried)
     Tune(tune::Arguments),
+    #[command(flatten)]
+    Remote(remote::Remote),
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
@@ -200,6 +203,7 @@ impl Cli {
                 self.options.refuse_places("tune")?;
                 tune::execute(&self.options, &arguments)
             }
+            Some(Command::Remote(command)) => remote::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Child(child)) => children::execute(&self.options, &child),
         }

@@ -31,8 +31,10 @@ mod socks5;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token;
 mod value;
 
+pub use check::InForce;
 pub use cpus::CpuList;
 pub use error::{ConfigError, Origin, Problem, Subject};
 pub use log_filter::LogFilter;
@@ -41,7 +43,7 @@ pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
+    ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
     PerformanceConfig, PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy,
     TlsVersion,
 };
@@ -68,6 +70,8 @@ pub struct Config {
     pub security: SecurityConfig,
     /// The HTTP endpoint.
     pub metrics: MetricsConfig,
+    /// The REST API.
+    pub api: ApiConfig,
     /// Logs.
     pub logging: LoggingConfig,
     /// Sizes and threads.
@@ -129,6 +133,13 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What an operator should know although it is no mistake: one sentence each, no secret, no line break.
     pub warnings: Vec<String>,
+    /// Every key as it is in force, with who set it; secrets are hidden.
+    pub in_force: Vec<InForce>,
+}
+
+/// A time as operators write it, such as `90s`, `1h 30m`, or a bare number of seconds; for commands that take one.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    duration::parse(text)
 }
 
 /// Loads the configuration: defaults < file < environment < command line.
@@ -193,5 +204,6 @@ fn assemble(
     config.logging.level = log_filter::Variable::read(env, &mut problems).over(config.logging.level);
     problems.into_result()?;
     warnings.extend(settings.warnings());
-    Ok(Loaded { config, file: None, warnings })
+    let in_force = settings.in_force(&config);
+    Ok(Loaded { config, file: None, warnings, in_force })
 }

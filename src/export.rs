@@ -14,7 +14,7 @@ mod workers;
 
 pub use families::FAMILIES;
 pub use health::{Health, Uptime};
-pub use json::Figures;
+pub use json::{Figures, Shard};
 pub use series::{Family, Kind};
 pub use text::{CONTENT_TYPE, Exposition};
 pub use workers::{Hashrate, SharesFigures, WorkerFigures, WorkersFigures};

@@ -4,7 +4,13 @@
 //! Pure: reports, times and wishes of the operator come in, rules for the shards and records for the log come out. It lives
 //! on the aggregator's thread. It refuses to remember more than [`ADDRESSES_MAX`] addresses; shards go on by themselves then.
 
+mod standing;
+mod wishes;
+
+pub use wishes::{BlockPage, GuardDesk, Kicked, PAGE_MAX, WishError, Wishes, desk};
+
 use loka_runtime::{VisitorNews, VisitorRule};
+use standing::Standing;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -73,6 +79,8 @@ impl Record {
 pub struct GuardBook {
     limits: GuardLimits,
     records: HashMap<IpAddr, Record>,
+    /// Those that are kept out now: the others are many more.
+    standing: Standing,
     /// When it was last looked for addresses to forget.
     swept: Option<Instant>,
     /// Addresses of which shards are to be told.
@@ -89,6 +97,7 @@ impl GuardBook {
         GuardBook {
             limits,
             records: HashMap::new(),
+            standing: Standing::default(),
             swept: None,
             dirty: Vec::new(),
             blocks: 0,
@@ -99,17 +108,15 @@ impl GuardBook {
 
     /// Takes what a shard tells.
     pub fn add(&mut self, shard: usize, news: &[VisitorNews], now: Instant) {
+        self.let_go(now);
         for news in news {
             self.add_one(shard, news, now);
         }
     }
 
     fn add_one(&mut self, shard: usize, news: &VisitorNews, now: Instant) {
-        if self.records.len() >= ADDRESSES_MAX && !self.records.contains_key(&news.address) {
-            self.sweep(now);
-            if self.records.len() >= ADDRESSES_MAX {
-                return;
-            }
+        if !self.has_room_for(news.address, now) {
+            return;
         }
         let record = self.records.entry(news.address).or_default();
         if record.by_shard.len() <= shard {
@@ -127,27 +134,56 @@ impl GuardBook {
         }
     }
 
+    fn has_room_for(&mut self, address: IpAddr, now: Instant) -> bool {
+        if self.records.len() >= ADDRESSES_MAX && !self.records.contains_key(&address) {
+            self.sweep(now);
+            return self.records.len() < ADDRESSES_MAX;
+        }
+        true
+    }
+
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY) {
             self.swept = Some(now);
+            self.let_go(now);
             self.records.retain(|_, record| !record.is_idle(now));
         }
     }
 
-    /// Keeps an address out, for a term of its own or for one that grows with each offence.
-    pub fn block(&mut self, address: IpAddr, term: Option<Duration>, now: Instant) {
+    /// Keeps an address out, for a term of its own or for one that grows with each offence. `None` when no more addresses
+    /// can be remembered.
+    pub fn block(&mut self, address: IpAddr, term: Option<Duration>, now: Instant) -> Option<Block> {
+        if !self.has_room_for(address, now) {
+            return None;
+        }
         let record = self.records.entry(address).or_default();
         if record.block.is_some_and(|(_, until)| now >= until + REMEMBERED) {
             record.offences = 0;
         }
         let grown = self.limits.term.saturating_mul(1 << record.offences.min(16)).min(TERM_MAX);
         let term = term.unwrap_or(grown.max(self.limits.term));
-        record.offences += 1;
-        record.block = Some((now, now + term));
+        let times = (now, now + term);
+        if let Some(before) = record.block.replace(times) {
+            self.standing.remove(address, before);
+        }
+        self.standing.add(address, times);
+        record.offences = record.offences.saturating_add(1);
         self.blocks += 1;
         self.dirty.push(address);
         let offences = record.offences;
         self.log(address, term, offences, now);
+        Some(Block { address, since: times.0, until: times.1, offences })
+    }
+
+    /// Those whose term is over are no longer kept out. What they did is remembered for a while.
+    fn let_go(&mut self, now: Instant) {
+        while let Some(address) = self.standing.next_over(now) {
+            let times = self.records.get(&address).and_then(|record| record.block);
+            debug_assert!(times.is_some(), "who is kept out is remembered");
+            // Without its times it could not be taken out, and this would not end.
+            let Some(times) = times else { return };
+            self.standing.remove(address, times);
+        }
     }
 
     /// One record a block, but not more than anybody reads.
@@ -169,7 +205,9 @@ impl GuardBook {
         let Some(record) = self.records.get_mut(&address).filter(|record| record.is_blocked(now)) else {
             return false;
         };
-        record.block = None;
+        if let Some(times) = record.block.take() {
+            self.standing.remove(address, times);
+        }
         self.dirty.push(address);
         true
     }
@@ -189,19 +227,25 @@ impl GuardBook {
         self.dirty.drain(..).filter_map(rule).collect()
     }
 
-    /// The addresses that are kept out, those that came last first, at most `max`.
-    pub fn blocked(&self, max: usize, now: Instant) -> Vec<Block> {
-        let mut blocks: Vec<Block> = self
-            .records
-            .iter()
-            .filter_map(|(address, record)| {
-                let (since, until) = record.block.filter(|(_, until)| now < *until)?;
-                Some(Block { address: *address, since, until, offences: record.offences })
-            })
-            .collect();
-        blocks.sort_by_key(|block| std::cmp::Reverse((block.since, block.address)));
-        blocks.truncate(max);
-        blocks
+    /// The addresses that are kept out, those that came last first: at most `max`, without the first `offset`.
+    pub fn blocked(&mut self, offset: usize, max: usize, now: Instant) -> Vec<Block> {
+        self.let_go(now);
+        let block = |address: IpAddr| {
+            let record = self.records.get(&address)?;
+            let (since, until) = record.block?;
+            Some(Block { address, since, until, offences: record.offences })
+        };
+        self.standing.newest(offset).take(max).filter_map(block).collect()
+    }
+
+    /// How many addresses are kept out, as of the last look at them.
+    pub fn standing(&self) -> usize {
+        self.standing.len()
+    }
+
+    /// Connections of an address over all shards, as far as they told.
+    pub fn connections_of(&self, address: IpAddr) -> u32 {
+        self.records.get(&address).map_or(0, Record::connections)
     }
 
     /// Blocks since the start.
@@ -234,15 +278,15 @@ mod tests {
             let rules = book.take_rules(now);
             let us = u64::try_from((TERM * (1 << (offence - 1))).as_micros()).unwrap();
             assert_eq!((rules.len(), rules[0].blocked_us), (1, us));
-            assert_eq!(book.blocked(10, now)[0].offences, offence);
+            assert_eq!(book.blocked(0, 10, now)[0].offences, offence);
             now += TERM * (1 << (offence - 1));
-            assert!(book.blocked(10, now).is_empty());
+            assert!(book.blocked(0, 10, now).is_empty());
         }
         assert_eq!(book.blocks(), 3);
         // After a quiet day the next is the first again.
         now += REMEMBERED;
         book.add(0, &[news("192.0.2.1", 0, true)], now);
-        assert_eq!(book.blocked(10, now)[0].offences, 1);
+        assert_eq!(book.blocked(0, 10, now)[0].offences, 1);
     }
 
     #[test]
@@ -253,6 +297,30 @@ mod tests {
         assert_eq!(book.take_rules(now)[0].blocked_us, 10_000_000);
         assert!(book.unblock(address, now) && !book.unblock(address, now));
         assert_eq!(book.take_rules(now), [VisitorRule { address, connections: 0, blocked_us: 0 }]);
+    }
+
+    #[test]
+    fn the_list_is_those_kept_out_now_the_newest_first() {
+        let (mut book, now) = book(None);
+        let address = |host: u8| IpAddr::from([192, 0, 2, host]);
+        let second = Duration::from_secs(1);
+        for host in 0..10_u8 {
+            // The later they come the sooner they go.
+            book.block(address(host), Some(second * (100 - u32::from(host))), now + second * u32::from(host));
+        }
+        let listed = |book: &mut GuardBook, offset, max, now| -> Vec<IpAddr> {
+            book.blocked(offset, max, now).iter().map(|block| block.address).collect()
+        };
+        let at = now + second * 10;
+        assert_eq!(listed(&mut book, 1, 3, at), [address(8), address(7), address(6)]);
+        assert_eq!((listed(&mut book, 9, 10, at), book.standing()), (vec![address(0)], 10));
+        assert!(book.unblock(address(8), at));
+        // Blocked again: once in the list, as the newest.
+        book.block(address(3), Some(second * 200), at);
+        assert_eq!(listed(&mut book, 0, 2, at), [address(3), address(9)]);
+        assert_eq!(book.standing(), 9);
+        assert_eq!(listed(&mut book, 0, 10, now + second * 100), [address(3)]);
+        assert_eq!((listed(&mut book, 0, 10, at + second * 200), book.standing()), (Vec::new(), 0));
     }
 
     #[test]

@@ -6,14 +6,16 @@ pub mod admin;
 pub mod aggregate;
 pub mod cli;
 pub mod config;
+pub mod events;
 pub mod export;
 pub mod guard;
 pub mod logging;
 pub mod pools;
+pub mod refusals;
 pub mod supervisor;
 
 pub use config::{
-    Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig,
-    SecurityConfig, ServerConfig,
+    ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig,
+    PoolConfig, SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

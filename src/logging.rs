@@ -56,21 +56,24 @@ pub enum LogError {
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub struct LogGuard {
-    dropped: DroppedLines,
-    levels: LogLevels,
+    handle: LogHandle,
     _writer: WorkerGuard,
 }
 
 impl LogGuard {
-    /// The counter of lost lines.
-    pub fn dropped_lines(&self) -> DroppedLines {
-        self.dropped.clone()
+    /// For those who run beside it.
+    pub fn handle(&self) -> LogHandle {
+        self.handle.clone()
     }
+}
 
+/// What others have of the log: the counter of lost lines, and the filter to change. The default belongs to no log.
+#[derive(Debug, Clone, Default)]
+pub struct LogHandle {
+    /// The counter of lost lines.
+    pub dropped: DroppedLines,
     /// Changes what is logged.
-    pub fn levels(&self) -> LogLevels {
-        self.levels.clone()
-    }
+    pub levels: LogLevels,
 }
 
 /// Counts log lines that were lost: for want of room in the queue, and because they could not be written. The default
@@ -108,7 +111,7 @@ pub fn init(config: &LoggingConfig) -> Result<LogGuard, LogError> {
     let (subscriber, levels) = subscriber(level, *format, colours, writer);
     subscriber.try_init().map_err(|_| LogError::Twice)?;
     panics::report();
-    Ok(LogGuard { dropped, levels, _writer: guard })
+    Ok(LogGuard { handle: LogHandle { dropped, levels }, _writer: guard })
 }
 
 /// SIGUSR1 would end a process that does not know it, and SIGXFSZ one whose file has come to its limit (`ulimit -f`): the

@@ -10,22 +10,24 @@ mod signals;
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
-use crate::admin::{self, AdminError, AdminHandle};
+use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
 };
-use crate::config::Config;
-use crate::logging::DroppedLines;
+use crate::config::{Config, InForce};
+use crate::guard::{self, GuardDesk};
+use crate::logging::{DroppedLines, LogHandle};
 use crate::pools::tls::TlsSetupError;
-use crate::pools::{Lookout, LookoutError, LookoutHandle};
+use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardSpec,
-    Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
+    ShardSpec, Start, bind_all, mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
 const EVENTS_MAX: usize = 64;
@@ -152,6 +155,8 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    desk: GuardDesk,
+    in_force: watch::Sender<Arc<[InForce]>>,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
@@ -164,8 +169,8 @@ impl Proxy {
     ///
     /// # Errors
     /// [`StartError`]; whatever was started by then ends by itself.
-    pub fn start(config: &Config, dropped_lines: DroppedLines) -> Result<Proxy, StartError> {
-        Self::start_with(config, dropped_lines, standard_pipeline)
+    pub fn start(config: &Config, log: LogHandle) -> Result<Proxy, StartError> {
+        Self::start_with(config, log, standard_pipeline)
     }
 
     /// The same with middleware of one's own: `pipeline` is called once for each shard.
@@ -174,7 +179,7 @@ impl Proxy {
     /// [`StartError`]; whatever was started by then ends by itself.
     pub fn start_with<P: Stage + Send + 'static>(
         config: &Config,
-        dropped_lines: DroppedLines,
+        log: LogHandle,
         pipeline: impl Fn(&Config) -> P,
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
@@ -190,27 +195,28 @@ impl Proxy {
         let (posts, ends) = mailboxes(specs.len());
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
-        let (version, started) = (env!("CARGO_PKG_VERSION"), SystemTime::now());
-        let facts = Facts {
-            version,
-            started,
-            cpus,
-            pools: lookout.views(),
-            blocks: tokio::sync::watch::channel(Blocks::default()).1,
-            memory: tokio::sync::watch::channel(MemoryFigures::default()).1,
-            dropped_lines,
-        };
+        let refusals = ApiRefusals::default();
+        let facts = facts(cpus, lookout.views(), log.dropped, refusals.clone());
+        let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
             facts,
             plan::guard_limits(config),
             MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
+            wishes,
             config.metrics.collection_interval,
         )?;
-        let admin = match config.metrics.listen() {
-            Some(address) => Some(admin::start(address, aggregator.snapshots())?),
-            None => None,
+        let in_force = watch::Sender::new(Arc::from([]));
+        let controls = Controls {
+            desk: desk.clone(),
+            workers: aggregator.workers(),
+            drain: drain_by(Stopper(send.clone())),
+            config: in_force.subscribe(),
+            api: config.api.clone(),
+            refusals,
+            levels: log.levels,
         };
+        let admin = start_admin(config, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -229,19 +235,13 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
-        tracing::info!(
-            listen = ?listen,
-            metrics = admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
-            pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
-            shards = ends.0.len(),
-            connections_max = plan.connections_max * ends.0.len(),
-            open_files = host.open_files,
-            "started"
-        );
+        tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
             admin,
             aggregator,
+            desk,
+            in_force,
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
@@ -263,6 +263,16 @@ impl Proxy {
     /// A reader of the figures.
     pub fn snapshots(&self) -> SnapshotReader {
         self.aggregator.snapshots()
+    }
+
+    /// Where addresses are blocked, let in again and kicked.
+    pub fn guard(&self) -> GuardDesk {
+        self.desk.clone()
+    }
+
+    /// Tells the configuration in force to whoever asks the API for it.
+    pub fn show(&self, in_force: Vec<InForce>) {
+        self.in_force.send_replace(in_force.into());
     }
 
     /// A handle that asks this proxy to drain.
@@ -356,6 +366,54 @@ pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
     let shards = config.performance.worker_threads.map_or(0, std::num::NonZeroUsize::get);
     let wanted = config.server.cpus.as_ref().map_or(&[][..], |cpus| cpus.ids());
     cores::place(shards, wanted, &cores::allowed()?)
+}
+
+/// What is known of this process before it has begun.
+fn facts(cpus: Vec<usize>, pools: PoolViews, dropped_lines: DroppedLines, refusals: ApiRefusals) -> Facts {
+    Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        started: SystemTime::now(),
+        cpus,
+        pools,
+        // The aggregator puts its own here.
+        blocks: watch::channel(Blocks::default()).1,
+        memory: watch::channel(MemoryFigures::default()).1,
+        dropped_lines,
+        refusals,
+    }
+}
+
+fn tell_started(
+    config: &Config,
+    listen: &[SocketAddr],
+    admin: Option<&AdminHandle>,
+    plan: &ShardPlan,
+    shards: usize,
+    open_files: u64,
+) {
+    tracing::info!(
+        ?listen,
+        metrics = admin.map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
+        pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
+        shards,
+        connections_max = plan.connections_max * shards,
+        open_files,
+        "started"
+    );
+}
+
+/// Serves HTTP, where that is asked for.
+fn start_admin(
+    config: &Config,
+    aggregator: &AggregatorHandle,
+    controls: Controls,
+) -> Result<Option<AdminHandle>, AdminError> {
+    let start = |address| admin::start(address, aggregator.snapshots(), controls);
+    config.metrics.listen().map(start).transpose()
+}
+
+fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || stopper.stop("API"))
 }
 
 /// Looks after the certificate that miners are shown, where there is one.

@@ -1,17 +1,18 @@
 //! The routes and their answers.
 
 use super::accept::Form;
+use super::actions::BODY_BYTES_MAX;
+use super::refusal::refusal;
 use crate::aggregate::SnapshotReader;
 use crate::export::{CONTENT_TYPE, Exposition, Figures, Health};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE as TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use serde::Serialize;
 
 const INDEX: &str = "\
 loka-stratum
@@ -20,6 +21,10 @@ loka-stratum
 /health   state of the proxy as JSON
 /livez    200 while the figures are being collected
 /readyz   200 when every shard has reported and no drain runs
+
+/api/v1/  status, pools, shards, workers, blocks, events, config; openapi.json tells all of it
+/metrics/events, /metrics/stream
+          figures each second as server-sent events, over a WebSocket
 ";
 
 #[derive(Clone)]
@@ -30,17 +35,23 @@ struct Admin {
 }
 
 /// The routes, with `default` as the form of `/metrics` for clients that do not care.
-pub fn router(snapshots: SnapshotReader, exposition: Exposition, default: Form) -> Router {
+pub(super) fn router(
+    snapshots: SnapshotReader,
+    exposition: Exposition,
+    default: Form,
+    more: Router,
+) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .with_state(Admin { snapshots, exposition, default })
+        .merge(more)
         .method_not_allowed_fallback(|| async { refusal(StatusCode::METHOD_NOT_ALLOWED) })
         .fallback(|| async { refusal(StatusCode::NOT_FOUND) })
         .layer(from_fn(bounds))
-        .with_state(Admin { snapshots, exposition, default })
 }
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
@@ -82,29 +93,19 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     }
 }
 
-/// No route reads a body, so none is taken; no answer may be stored or taken for another type.
+/// A body is taken by the actions of the API alone, and a small one; no answer may be stored or taken for another type.
 async fn bounds(request: Request<Body>, next: Next) -> Response {
-    let mut response = if request.body().size_hint().upper() == Some(0) {
-        next.run(request).await
+    let is_action = request.method() == Method::POST && request.uri().path().starts_with("/api/");
+    let size = request.body().size_hint();
+    let is_taken = if is_action {
+        size.upper().is_none_or(|bytes| bytes <= BODY_BYTES_MAX as u64)
     } else {
-        refusal(StatusCode::PAYLOAD_TOO_LARGE)
+        size.upper() == Some(0)
     };
+    let mut response =
+        if is_taken { next.run(request).await } else { refusal(StatusCode::PAYLOAD_TOO_LARGE) };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// The body of every error.
-#[derive(Serialize)]
-struct Refusal {
-    /// What is wrong, in words.
-    error: &'static str,
-    /// The HTTP status.
-    status: u16,
-}
-
-fn refusal(status: StatusCode) -> Response {
-    let error = status.canonical_reason().unwrap_or("Error");
-    (status, Json(Refusal { error, status: status.as_u16() })).into_response()
 }

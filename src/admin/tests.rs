@@ -1,15 +1,24 @@
-//! The server over real sockets.
+//! The server over real sockets; the API in `api`, the feeds in `feeds`.
+
+mod api;
+mod feeds;
 
 use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::*;
 use crate::aggregate::tests::{Post, fixed, report, running, wait_for};
 use crate::aggregate::{AggregatorHandle, Snapshot};
+use api::controls;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Long enough for a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Without a token, so that nothing can be changed.
+fn open(addr: SocketAddr, snapshots: SnapshotReader) -> Result<AdminHandle, AdminError> {
+    start(addr, snapshots, controls("").0)
+}
 
 struct Site {
     post: Post,
@@ -19,7 +28,7 @@ struct Site {
 
 fn site() -> Site {
     let (post, aggregator) = running(1);
-    let admin = start(([127, 0, 0, 1], 0).into(), aggregator.snapshots()).unwrap();
+    let admin = open(([127, 0, 0, 1], 0).into(), aggregator.snapshots()).unwrap();
     Site { post, aggregator, admin }
 }
 
@@ -93,7 +102,7 @@ fn a_hanging_aggregator_is_not_live() {
     let (post, aggregator) = running(1);
     let mut old = Snapshot::clone(&aggregator.snapshots().latest());
     old.taken = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    let admin = start(([127, 0, 0, 1], 0).into(), fixed(old)).unwrap();
+    let admin = open(([127, 0, 0, 1], 0).into(), fixed(old)).unwrap();
     let site = Site { post, aggregator, admin };
     let (status, _, body) = site.get("/livez", "");
     assert_eq!((status, body.contains("aggregator hangs")), (503, true));
@@ -178,7 +187,7 @@ fn connections_beyond_the_bound_wait_for_a_place() {
 #[test]
 fn a_port_in_use_is_named() {
     let site = site();
-    let again = start(site.admin.addr(), site.aggregator.snapshots());
+    let again = open(site.admin.addr(), site.aggregator.snapshots());
     let Err(error @ AdminError::Bind { .. }) = again else { panic!("the port is in use") };
     let text = error.to_string();
     assert!(text.contains(&site.admin.addr().to_string()) && text.contains("in use"), "{text}");
@@ -196,13 +205,13 @@ fn stopping_waits_for_nobody_and_frees_the_port() {
     assert!(begin.elapsed() < PATIENCE);
     assert!(TcpStream::connect(addr).is_err(), "nobody listens");
     assert!(matches!(idle.read(&mut [0]), Ok(0) | Err(_)));
-    start(addr, site.aggregator.snapshots()).unwrap().stop();
+    open(addr, site.aggregator.snapshots()).unwrap().stop();
 }
 
 #[test]
 fn ipv6_works() {
     let (_post, aggregator) = running(1);
-    let admin = start("[::1]:0".parse().unwrap(), aggregator.snapshots()).unwrap();
+    let admin = open("[::1]:0".parse().unwrap(), aggregator.snapshots()).unwrap();
     let mut stream = TcpStream::connect(admin.addr()).unwrap();
     stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -2,6 +2,7 @@
 
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
 use crate::pools::PoolView;
+use crate::refusals::ApiRefusal;
 use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub redirects: Vec<(u64, Redirect)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
     pub last_dial_failed: bool,
+    /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
+    pub refusals: [u64; ApiRefusal::ALL.len()],
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -185,6 +188,7 @@ impl Snapshot {
             workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
+            refusals: ApiRefusal::ALL.map(|refusal| facts.refusals.count(refusal)),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn facts() -> Facts {
         started: SystemTime::now(),
         cpus: vec![4, 6],
         dropped_lines: DroppedLines::default(),
+        refusals: Default::default(),
     }
 }
 
@@ -67,6 +68,24 @@ pub(crate) fn wait_for(mut reader: SnapshotReader, wanted: impl Fn(&Snapshot) ->
         reader.latest()
     };
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), found).await.expect("in time") })
+}
+
+/// A worker with one connection and an accepted share.
+pub(crate) fn worker(name: &str) -> loka_proto::WorkerNews {
+    let counts =
+        loka_proto::WorkerCounts { accepted: 1, pool: Some(loka_proto::PoolId::of(0)), ..Default::default() };
+    loka_proto::WorkerNews {
+        name: Some(name.into()),
+        agent: None,
+        sessions: 1,
+        accepted_ago_us: Some(0),
+        counts,
+    }
+}
+
+/// A reader of workers that nobody answers.
+pub(crate) fn nobody() -> WorkersReader {
+    WorkersReader::new(&Arc::new(sync_channel(1).0))
 }
 
 /// A reader that reads this and nothing else.
@@ -215,8 +234,8 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
     let (shards, ends): (Vec<_>, Vec<_>) =
         (0..3).map(mailbox).map(|(shard, control, _)| (shard, control)).unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
-    let handle =
-        Aggregator::start(ends, facts(), LIMITS, MemoryWatch::new(None), Duration::from_secs(3600)).unwrap();
+    let (wishes, memory) = (crate::guard::desk().1, MemoryWatch::new(None));
+    let handle = Aggregator::start(ends, facts(), LIMITS, memory, wishes, Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

@@ -13,7 +13,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(), Failure> {
-    let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
+    let Loaded { config, file, warnings, in_force: _ } = config::load(&Sources::from_process(overrides))?;
     for warning in &warnings {
         screen::complain(&format_args!("warning: {warning}"));
     }

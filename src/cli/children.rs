@@ -79,7 +79,7 @@ fn proxy(options: &Options) -> Result<(), Failure> {
     config.failover.connects_per_second = None;
     config.logging.file = None;
     let log = logging::init(&config.logging)?;
-    let proxy = Proxy::start(&config, log.dropped_lines())?;
+    let proxy = Proxy::start(&config, log.handle())?;
     let address = *proxy.addresses().first().context("the proxy listens nowhere")?;
     let stopper = proxy.stopper();
     std::thread::Builder::new().name("parent".to_owned()).spawn(move || serve_parent(address, &stopper))?;

@@ -47,7 +47,7 @@ pub(super) fn execute(overrides: &Overrides, arguments: &Arguments) -> Result<()
     let pool = PoolHandle::start(pool_config).context("cannot start the embedded pool")?;
     let config = configure(overrides, pool.addr())?;
     let log = logging::init(&config.logging)?;
-    let proxy = Proxy::start(&config, log.dropped_lines())?;
+    let proxy = Proxy::start(&config, log.handle())?;
     proxy.stop_on(CaughtSignals::catch()?)?;
     let target = loopback_of(proxy.addresses())?;
     greet(&proxy, &pool, arguments)?;

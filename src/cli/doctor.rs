@@ -84,7 +84,7 @@ impl Report {
 }
 
 pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(), Failure> {
-    let Loaded { config, file: _, warnings } = config::load(&Sources::from_process(overrides))?;
+    let Loaded { config, file: _, warnings, in_force: _ } = config::load(&Sources::from_process(overrides))?;
     for warning in &warnings {
         screen::complain(&format_args!("warning: {warning}"));
     }

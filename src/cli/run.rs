@@ -6,7 +6,7 @@ use crate::logging;
 use crate::supervisor::{CaughtSignals, Proxy};
 
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
-    let Loaded { config, file, warnings } = config::load(&Sources::from_process(overrides))?;
+    let Loaded { config, file, warnings, in_force } = config::load(&Sources::from_process(overrides))?;
     let log = logging::init(&config.logging)?;
     let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), file, "starting");
@@ -14,7 +14,8 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     // Until here a signal ends the process at once: a start that waits for a name server must be stoppable.
-    let proxy = Proxy::start(&config, log.dropped_lines())?;
+    let proxy = Proxy::start(&config, log.handle())?;
+    proxy.show(in_force);
     proxy.stop_on(CaughtSignals::catch()?)?;
     proxy.run()?;
     Ok(())

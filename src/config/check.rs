@@ -8,15 +8,19 @@ use super::duration;
 use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
 use super::sections::{
-    LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits, SecurityConfig,
+    ApiConfig, LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits,
+    SecurityConfig,
 };
 use super::table;
 use super::value::{Given, Value};
 use super::{Config, secret};
 
 mod failover;
+mod in_force;
 mod pools;
 mod server;
+
+pub use in_force::InForce;
 
 /// A value somebody gave for a key that exists.
 pub(super) struct Setting {
@@ -108,6 +112,7 @@ impl Settings {
             limiter: view.limiter(problems),
             security: view.security(),
             metrics: view.metrics(),
+            api: ApiConfig { token: view.get(&table::API_TOKEN), hosts: view.get(&table::API_HOSTS) },
             logging: view.logging(problems),
             performance: view.performance(),
         };

@@ -10,10 +10,12 @@ use super::log_filter::LogFilter;
 use ipnet::IpNet;
 use loka_runtime::Steering;
 
+mod api;
 mod failover;
 mod pool;
 mod security;
 
+pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
 pub use security::{RateLimits, SecurityConfig};
@@ -172,6 +174,14 @@ impl LogLevel {
         ("error", Self::Error),
         ("off", Self::Off),
     ];
+
+    /// All of them, the most important first.
+    pub const ALL: [Self; 6] = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The level of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+    }
 
     /// The name as tracing's filters spell it: `info`.
     pub fn as_str(self) -> &'static str {

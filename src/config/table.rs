@@ -10,11 +10,13 @@ use super::log_filter::Levels;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
+mod api;
 mod failover;
 mod pool;
 mod security;
 mod server;
 
+pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
 pub(super) use security::*;
@@ -45,6 +47,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
+    ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
     (
         "logging",
         "Logs. The environment variable RUST_LOG is written like `level`: targets in it stand beside `level`, a bare level in \
@@ -175,7 +178,7 @@ pub(super) static PERFORMANCE_ENABLE_STRING_INTERNING: Key<Switch> = Key::new(
     Switch,
     true,
     "Keep the newest jobs once per shard: a job that a pool sends to many miners is checked for the first and passed on \
-     to the others as it came. Of names a miner keeps eight bytes either way.",
+     to the others as it came. Names of workers and agents are kept once per shard either way.",
 );
 
 pub(super) static PERFORMANCE_BUFFER_POOL_SIZE: Key<Whole> = Key::new(
@@ -283,6 +286,8 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_ADDRESS,
     &METRICS_PROMETHEUS_PORT,
     &METRICS_COLLECTION_INTERVAL,
+    &API_TOKEN,
+    &API_HOSTS,
     &LOGGING_LEVEL,
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,

@@ -5,6 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
+use crate::refusals::ApiRefusal;
 use loka_proto::{
     Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
 };
@@ -54,8 +55,8 @@ pub static FAMILIES: &[Family] = &[
     counter("loka_stratum_addresses_blocked_total", &[], "Times an address was kept out.", |now, out| {
         out.count(now.blocks.total);
     }),
-    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now, 1000 at most.", |now, out| {
-        out.count(now.blocks.newest.len() as u64);
+    gauge("loka_stratum_blocked_addresses", &[], "Addresses kept out now.", |now, out| {
+        out.count(now.blocks.standing as u64);
     }),
     gauge("loka_stratum_memory_used_bytes", &[], "Memory that counts towards the limit.", |now, out| {
         out.count(now.memory.used_bytes);
@@ -90,6 +91,15 @@ pub static FAMILIES: &[Family] = &[
         "Workers that a shard had no room for, counted with others.",
         |now, out| {
             out.count(now.shell(|shell| shell.workers_untold));
+        },
+    ),
+    counter(
+        "loka_stratum_api_requests_refused_total",
+        &["reason"],
+        "Requests to the API refused, by reason.",
+        |now, out| {
+            let refusals = ApiRefusal::ALL.iter().zip(now.refusals);
+            refusals.for_each(|(refusal, count)| out.value(&[refusal.label()], count as f64));
         },
     ),
     // Connections to the pool.

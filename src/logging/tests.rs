@@ -152,13 +152,13 @@ fn in_a_process_of_its_own() {
         assert!(matches!(init(&LoggingConfig { file: None, ..config }), Err(LogError::Twice)));
         // What other crates log is held back until the level allows it, too.
         tracing_log::log::warn!(target: "glommio", "not yet");
-        guard.levels().set("info").unwrap();
+        guard.handle().levels.set("info").unwrap();
         tracing_log::log::warn!(target: "glommio", "from the log crate");
         tracing_log::log::info!(target: "glommio", "chatter");
         let broken = std::thread::Builder::new().name("shard-3".to_owned());
         let broken = broken.spawn(|| panic!("invariant\nbroken: {}", 42)).unwrap();
         assert!(broken.join().is_err());
-        assert_eq!(guard.dropped_lines().count(), 0);
+        assert_eq!(guard.handle().dropped.count(), 0);
         return;
     }
     let directory = tempfile::tempdir().unwrap();

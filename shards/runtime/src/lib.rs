@@ -34,4 +34,4 @@ pub use quota::{Excess, Quotas, Rates};
 pub use shard::{MemoryLoad, Ready, ShardError, ShardHandle, Start, spawn};
 pub use socks::{SocksError, SocksLogin, SocksTarget};
 pub use steering::Steering;
-pub use visitors::{Guard, VisitorNews, VisitorRule};
+pub use visitors::{Guard, VisitorNews, VisitorRule, host_of};

@@ -13,6 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use loka_proto::limits::POOLS_MAX;
 use loka_proto::{Stats, WorkerNews};
 use rustls::ServerConfig;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Boxes in circulation: one filling, one on its way, one coming back.
@@ -93,6 +94,8 @@ pub enum Command {
     Visitors(Arc<[VisitorRule]>),
     /// How much of the memory that there is for the process is used.
     Memory(MemoryLoad),
+    /// All connections of this address, as [`host_of`](crate::host_of) gives it, are to end.
+    Kick(IpAddr),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.

@@ -43,6 +43,8 @@ pub mod limits {
     pub const BACKLOG: i32 = 4096;
     /// Commands that may wait for a shard.
     pub const COMMANDS_MAX: usize = 16;
+    /// Connections of kicked addresses that end on one tick: ten thousand are gone within four seconds.
+    pub const KICKS_PER_TICK: usize = 256;
     /// Microseconds that a pool which could not be reached, or did not answer, is left alone; then one connection tries.
     pub const AVOID_US: u64 = 1_000_000;
     /// Microseconds that a connection is kept open for nobody: pools close those that do not subscribe after about a minute.

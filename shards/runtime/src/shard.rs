@@ -7,6 +7,7 @@
 mod accounts;
 mod dialing;
 mod entrance;
+mod kicks;
 mod links;
 mod overload;
 mod pools;
@@ -218,6 +219,8 @@ struct Shard<P> {
     heard: usize,
     strangers: Strangers,
     load: MemoryLoad,
+    /// Addresses whose connections are to end.
+    kicks: Vec<kicks::Kick>,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -285,6 +288,7 @@ impl<P: Stage> Shard<P> {
             heard: 0,
             strangers: Strangers::default(),
             load: MemoryLoad::Fine,
+            kicks: Vec::new(),
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

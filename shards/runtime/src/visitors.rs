@@ -135,8 +135,9 @@ pub(crate) struct Visitors {
     news: Vec<IpAddr>,
 }
 
-/// The address that stands for all that one host commands.
-pub(crate) fn host_of(address: IpAddr) -> IpAddr {
+/// The address that stands for all that one host commands: an IPv4 address itself, of an IPv6 address the first of its /64.
+#[must_use]
+pub fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

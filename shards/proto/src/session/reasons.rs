@@ -338,6 +338,8 @@ labels! {
         Denied => "denied",
         /// The address is kept out for a while for what it did.
         Blocked => "blocked",
+        /// An operator ended all connections of the address.
+        Kicked => "kicked",
         /// The address has as many connections as it may.
         AddressLimit => "address_limit",
         /// The address connects too often.
@@ -403,6 +405,7 @@ impl End {
             | End::OutOfResources
             | End::Denied
             | End::Blocked
+            | End::Kicked
             | End::AddressLimit
             | End::ConnectRate => None,
         }

@@ -181,6 +181,7 @@ impl<P: Stage> Shard<P> {
         while let Some(command) = self.mailbox.next_command() {
             self.obey(command);
         }
+        self.go_on_kicking();
         self.wheel.advance(self.now, fired);
         for key in fired.drain(..) {
             self.guarded(key, |shard| shard.timer_fired(key));
@@ -212,6 +213,7 @@ impl<P: Stage> Shard<P> {
                 }
                 self.switching_since = Some(self.now);
             }
+            Command::Kick(address) => self.kick(address),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::Memory(load) => self.load = load,
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),

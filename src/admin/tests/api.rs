@@ -1,0 +1,309 @@
+//! Each route of the API, each refusal, and the document against the routes; without sockets.
+
+use crate::admin::Controls;
+use crate::admin::api::{Api, router, routes};
+use crate::aggregate::tests::running;
+use crate::aggregate::{AggregatorHandle, Snapshot};
+use crate::config::{ApiConfig, Secret};
+use crate::events::Events;
+use crate::guard::{self, GuardBook, GuardLimits, Wishes};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tower::ServiceExt;
+
+const TOKEN: &str = "0123456789abcdef";
+const AUTH: (&str, &str) = ("authorization", "Bearer 0123456789abcdef");
+
+/// Controls that lead to a book of the test's own; what they wish is granted by [`Wishes::grant`].
+pub(super) fn controls(token: &str) -> (Controls, Wishes, Arc<AtomicU32>) {
+    let (desk, wishes) = guard::desk();
+    let drains = Arc::new(AtomicU32::new(0));
+    let drained = Arc::clone(&drains);
+    let controls = Controls {
+        desk,
+        workers: crate::aggregate::tests::nobody(),
+        drain: Arc::new(move || {
+            drained.fetch_add(1, Ordering::Relaxed);
+        }),
+        config: tokio::sync::watch::channel(Arc::from([])).1,
+        api: ApiConfig { token: Secret::new(token), hosts: Vec::new() },
+        refusals: Default::default(),
+        levels: Default::default(),
+    };
+    (controls, wishes, drains)
+}
+
+struct Site {
+    app: Router,
+    api: Api,
+    drains: Arc<AtomicU32>,
+    runtime: tokio::runtime::Runtime,
+    _aggregator: AggregatorHandle,
+    ended: Arc<AtomicU32>,
+    thread: Option<std::thread::JoinHandle<usize>>,
+}
+
+impl Site {
+    fn new(token: &str) -> Site {
+        let (post, aggregator) = running(1);
+        let mut report = crate::aggregate::tests::report(0);
+        report.workers =
+            vec![crate::aggregate::tests::worker("farm.rig"), crate::aggregate::tests::worker("rack/1")];
+        post.send(report);
+        crate::aggregate::tests::wait_for(aggregator.snapshots(), Snapshot::is_ready);
+        let (mut controls, wishes, drains) = controls(token);
+        controls.workers = aggregator.workers();
+        let api = Api::new(aggregator.snapshots(), controls, Events::default());
+        let ended = Arc::new(AtomicU32::new(0));
+        let stop = Arc::clone(&ended);
+        // Stands for the aggregator's thread, which owns the book.
+        let thread = std::thread::spawn(move || {
+            let limits = GuardLimits { connections_max: None, term: Duration::from_secs(3600) };
+            let (mut book, mut kicks) = (GuardBook::new(limits, Instant::now()), 0);
+            while stop.load(Ordering::Relaxed) == 0 {
+                wishes.grant(&mut book, Instant::now(), &mut |_| {
+                    kicks += 1;
+                    true
+                });
+                std::thread::yield_now();
+            }
+            kicks
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (app, thread) = (router(api.clone()), Some(thread));
+        Site { app, api, drains, runtime, _aggregator: aggregator, ended, thread }
+    }
+
+    fn ask(&self, request: Request<Body>) -> (u16, Value) {
+        let answer = self.runtime.block_on(async {
+            let response = self.app.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            (status, to_bytes(response.into_body(), 1 << 20).await.unwrap())
+        });
+        (answer.0, serde_json::from_slice(&answer.1).unwrap_or(Value::Null))
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(Request::get(path).header("host", "localhost").body(Body::empty()).unwrap())
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+        let mut request = Request::post(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("content-type", "application/json");
+        self.ask(request.body(Body::from(body.to_owned())).unwrap())
+    }
+
+    fn act(&self, action: &str, body: &Value) -> (u16, Value) {
+        self.post(&format!("/api/v1/{action}"), &[AUTH], &body.to_string())
+    }
+
+    /// Ends the book's thread; how often it was asked to kick.
+    fn kicks(mut self) -> usize {
+        self.ended.store(1, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.ended.store(1, Ordering::Relaxed);
+    }
+}
+
+fn document() -> Value {
+    serde_json::from_str(include_str!("../openapi.json")).unwrap()
+}
+
+#[test]
+fn the_document_tells_every_route_and_no_other() {
+    let site = Site::new(TOKEN);
+    let routed: BTreeSet<(String, String)> =
+        routes(&site.api).into_iter().map(|(method, path, _)| (path.to_owned(), method.to_owned())).collect();
+    let document = document();
+    let told: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| (path.clone(), method.clone()))
+        })
+        .collect();
+    assert_eq!(routed, told);
+    for (path, method) in told {
+        // The method is the one that the route has.
+        let other = if method == "get" { site.post(&path, &[AUTH], "{}") } else { site.get(&path) };
+        assert_eq!(other.0, 405, "{method} {path}");
+    }
+}
+
+/// The keys of an answer are those that the document tells.
+fn check_shape(document: &Value, schema: &Value, answer: &Value, place: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => &document["components"]["schemas"][name.rsplit('/').next().unwrap()],
+        None => schema,
+    };
+    if let (Some(properties), Some(keys)) = (schema["properties"].as_object(), answer.as_object()) {
+        let told: BTreeSet<&String> = properties.keys().collect();
+        let given: BTreeSet<&String> = keys.keys().collect();
+        assert_eq!(told, given, "{place}");
+        for (key, value) in keys {
+            check_shape(document, &properties[key], value, &format!("{place}.{key}"));
+        }
+    }
+    for item in answer.as_array().into_iter().flatten() {
+        check_shape(document, &schema["items"], item, place);
+    }
+}
+
+#[test]
+fn answers_have_the_shape_that_the_document_tells() {
+    let site = Site::new(TOKEN);
+    let document = document();
+    let check = |method: &str, path: &str, status: &str, answer: (u16, Value)| {
+        assert_eq!(answer.0.to_string(), status, "{path}: {}", answer.1);
+        let content = &document["paths"][path][method]["responses"][status]["content"];
+        check_shape(&document, &content["application/json"]["schema"], &answer.1, path);
+    };
+    let address = json!({"address": "192.0.2.1"});
+    check("post", "/api/v1/block", "200", site.act("block", &address));
+    check("post", "/api/v1/kick", "200", site.act("kick", &address));
+    for path in ["status", "pools", "shards", "workers", "blocks", "events", "config", "openapi.json"] {
+        let path = format!("/api/v1/{path}");
+        check("get", &path, "200", site.get(&path));
+    }
+    check("post", "/api/v1/unblock", "200", site.act("unblock", &address));
+    check("post", "/api/v1/unblock", "404", site.act("unblock", &address));
+    check("post", "/api/v1/drain", "202", site.act("drain", &json!({})));
+    assert_eq!(site.drains.load(Ordering::Relaxed), 1);
+    // This process has no log of ours: the level cannot be changed, and that is told.
+    check("post", "/api/v1/log_level", "503", site.act("log_level", &json!({"level": "debug"})));
+    assert_eq!(site.kicks(), 2, "a block kicks too");
+}
+
+#[test]
+fn workers_are_listed_and_found_by_name() {
+    let site = Site::new(TOKEN);
+    let document = document();
+    let (status, one) = site.get("/api/v1/workers/rack%2F1");
+    assert_eq!((status, one["name"].as_str(), one["connections"].as_u64()), (200, Some("rack/1"), Some(1)));
+    check_shape(&document, &document["components"]["schemas"]["Worker"], &one, "worker");
+    let (status, page) =
+        site.get("/api/v1/workers?search=RACK&sort=rejects&order=asc&connected=true&limit=9");
+    assert_eq!((status, page["total"].as_u64(), page["known"].as_u64()), (200, Some(1), Some(2)));
+    assert_eq!(page["items"][0]["name"], "rack/1");
+    assert_eq!(site.get("/api/v1/workers?pool=pool&silent_for=1").1["total"], 0);
+    for (path, status) in [
+        ("workers/nobody", 404),
+        ("workers/%ff", 400),
+        ("workers?sort=colour", 400),
+        ("workers?pool=nowhere", 400),
+        ("workers?page=2", 400),
+        ("workers?limit=-1", 400),
+    ] {
+        assert_eq!(site.get(&format!("/api/v1/{path}")).0, status, "{path}");
+    }
+}
+
+#[test]
+fn addresses_are_blocked_listed_and_let_in_again() {
+    let site = Site::new(TOKEN);
+    for host in 1..=5 {
+        let (status, answer) =
+            site.act("block", &json!({"address": format!("192.0.2.{host}"), "seconds": 60, "kick": false}));
+        assert_eq!((status, answer["block"]["offences"].as_u64()), (200, Some(1)));
+    }
+    let (_, answer) = site.act("block", &json!({"address": "2001:db8::1"}));
+    assert_eq!(answer["block"]["address"], "2001:db8::/64");
+    let (status, page) = site.get("/api/v1/blocks?offset=1&limit=2");
+    assert_eq!((status, page["total"].as_u64(), page["items"].as_array().unwrap().len()), (200, Some(6), 2));
+    assert_eq!(page["items"][0]["address"], "192.0.2.5");
+    assert_eq!(site.act("unblock", &json!({"address": "2001:db8::ffff"})).0, 200);
+    assert_eq!(site.get("/api/v1/blocks").1["total"], 5);
+    let (_, events) = site.get("/api/v1/events");
+    assert_eq!(events["items"][0]["text"], "2001:db8::/64 is let in again");
+    assert_eq!(site.kicks(), 1);
+}
+
+#[test]
+fn who_has_no_token_changes_nothing() {
+    let body = r#"{"address":"192.0.2.1"}"#;
+    let site = Site::new(TOKEN);
+    for (headers, status) in [
+        (&[][..], 401),
+        (&[("authorization", "Bearer 0123456789abcdeX")], 401),
+        (&[("authorization", "Basic 0123456789abcdef")], 401),
+        (&[AUTH, AUTH], 401),
+    ] {
+        let (told, answer) = site.post("/api/v1/kick", headers, body);
+        assert_eq!((told, answer["status"].as_u64()), (status, Some(u64::from(status))), "{headers:?}");
+    }
+    assert_eq!(site.kicks(), 0);
+    let off = Site::new("");
+    let (status, answer) = off.act("drain", &json!({}));
+    assert_eq!(status, 403);
+    assert!(answer["error"].as_str().unwrap().contains("set api.token"), "{answer}");
+    assert_eq!(off.drains.load(Ordering::Relaxed), 0);
+    assert_eq!(off.get("/api/v1/status").1["actions"], false);
+}
+
+#[test]
+fn other_hosts_and_other_sites_are_refused() {
+    let site = Site::new(TOKEN);
+    let with = |host: &str, origin: Option<&str>| {
+        let mut request = Request::get("/api/v1/status").header("host", host);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        site.ask(request.body(Body::empty()).unwrap()).0
+    };
+    assert_eq!(with("127.0.0.1:9090", None), 200);
+    assert_eq!(with("rebound.example", None), 403);
+    assert_eq!(with("localhost:9090", Some("http://localhost:9090")), 200);
+    assert_eq!(with("localhost:9090", Some("http://evil.example")), 403);
+    // A good token is no pass for a page of another site.
+    let foreign = [AUTH, ("origin", "http://evil.example")];
+    assert_eq!(site.post("/api/v1/drain", &foreign, "{}").0, 403);
+    assert_eq!(site.drains.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn wrong_bodies_and_parameters_are_told() {
+    let site = Site::new(TOKEN);
+    for (action, body) in [
+        ("kick", ""),
+        ("kick", "{"),
+        ("kick", "[]"),
+        ("kick", r#"{"address":"192.0.2.1","more":1}"#),
+        ("kick", r#"{"address":"192.0.2.0/24"}"#),
+        ("kick", r#"{"address":"farm.example"}"#),
+        ("kick", r#"{"address":"0.0.0.0"}"#),
+        ("kick", r#"{"address":7}"#),
+        ("block", r#"{"address":"192.0.2.1","seconds":0}"#),
+        ("block", r#"{"address":"192.0.2.1","seconds":31536001}"#),
+        ("block", r#"{"address":"192.0.2.1","seconds":-1}"#),
+        ("log_level", r#"{"level":"loud"}"#),
+        ("drain", r#"{"now":true}"#),
+    ] {
+        let (status, answer) = site.post(&format!("/api/v1/{action}"), &[AUTH], body);
+        assert_eq!(status, 400, "{action} {body}: {answer}");
+        assert!(!answer["error"].as_str().unwrap().is_empty());
+    }
+    let large = format!(r#"{{"address":"{}"}}"#, "1".repeat(20_000));
+    assert_eq!(site.post("/api/v1/kick", &[AUTH], &large).0, 413);
+    let form = Request::post("/api/v1/drain").header("host", "localhost").header(AUTH.0, AUTH.1);
+    assert_eq!(site.ask(form.header("content-type", "text/plain").body("{}".into()).unwrap()).0, 415);
+    for part in ["offset=-1", "limit=x", "page=1"] {
+        assert_eq!(site.get(&format!("/api/v1/shards?{part}")).0, 400, "{part}");
+    }
+    assert_eq!(site.get("/api/v1/shards?offset=18446744073709551615").1["items"], json!([]));
+    assert_eq!((site.kicks(), 0), (0, 0));
+}

@@ -1,0 +1,2 @@
+//! The API of the real binary.
+fn main() {}
