@@ -33,8 +33,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: it fails because descriptors or memory are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes that may wait in the kernel for a peer that does not read.
-const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes that may wait in the kernel for a peer that does not read; it takes twice as many.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper wants that much");
 

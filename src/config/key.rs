@@ -87,6 +87,8 @@ pub(super) trait Entry: Sync {
     fn default_toml(&self) -> Option<String>;
     /// Checks a value without keeping it.
     fn verify(&self, given: &Given) -> Result<(), String>;
+    /// True when nobody may be shown this value.
+    fn is_secret(&self, given: &Given) -> bool;
     /// The value as a message may show it; `text` is as it was written.
     fn shown(&self, given: &Given, text: &str) -> String;
 }
@@ -123,6 +125,10 @@ impl<F: Form> Entry for Key<F> {
 
     fn verify(&self, given: &Given) -> Result<(), String> {
         self.form.read(given).map(|_| ())
+    }
+
+    fn is_secret(&self, given: &Given) -> bool {
+        self.form.is_secret(given.text().unwrap_or_default())
     }
 
     fn shown(&self, given: &Given, text: &str) -> String {

@@ -6,8 +6,9 @@ mod common;
 use common::{PATIENCE, Proxy, Setup, plan_for};
 use loka_proto::{End, MessagePipelineBuilder};
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, SwarmConfig};
-use loka_runtime::{Ready, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use loka_runtime::limits::KICKS_PER_TICK;
+use loka_runtime::{Command, Ready, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,28 @@ fn a_bug_in_a_handler_closes_one_link() {
     honest.submit_for(&work, "farm.rig", "5", "00000001").unwrap();
     assert!(honest.answer_to("5").unwrap().contains("true"));
     proxy.drain(PATIENCE);
+}
+
+#[test]
+fn a_kick_ends_all_that_an_address_has_in_parts_and_nothing_of_others() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let mut proxy = Proxy::start(pool.addr(), 1, |_| {});
+    let count = 2 * KICKS_PER_TICK + 10;
+    let other: SocketAddr = "127.0.9.1:0".parse().unwrap();
+    let mut honest = Miner::connect_from(other, proxy.address).unwrap();
+    let work = honest.handshake("farm.rig").unwrap();
+    let mut kicked: Vec<Miner> = (0..count).map(|_| Miner::connect(proxy.address).unwrap()).collect();
+    proxy.until("all are there", |_, shells| shells[0].connections == count as u64 + 1);
+    proxy.ends[0].command(Command::Kick(Ipv4Addr::LOCALHOST.into())).unwrap();
+    for miner in &mut kicked {
+        miner.read_to_end().unwrap();
+    }
+    proxy.until("all are counted", |stats, _| stats.counts.ends[End::Kicked.index()] == count as u64);
+    honest.submit_for(&work, "farm.rig", "5", "00000001").unwrap();
+    assert!(honest.answer_to("5").unwrap().contains("true"));
+    // It is over: who comes now stays.
+    Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
+    assert_eq!(proxy.drain(PATIENCE).counts.ends[End::Kicked.index()], count as u64);
 }
 
 #[test]

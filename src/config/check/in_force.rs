@@ -44,7 +44,7 @@ impl Settings {
         let default = entry.default_toml().map(|text| of_toml(&text));
         let derived = pool.and_then(|pool| derived(entry.path(), pool, config));
         let (value, from) = match setting {
-            Some(setting) if setting.subject.shown == HIDDEN => {
+            Some(setting) if entry.is_secret(&setting.given) => {
                 (Value::from(HIDDEN), of(&setting.subject.origin))
             }
             Some(setting) => {
