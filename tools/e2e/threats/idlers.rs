@@ -78,6 +78,13 @@ fn readers_that_never_read_cost_their_queues_and_nobody_else() {
     crew.stop().unwrap();
 }
 
+/// The ends that were counted.
+fn told(proxy: &Proxy) -> String {
+    let text = crate::support::http(proxy.metrics, "/metrics").unwrap();
+    let ended = |line: &&str| line.contains("connections_ended_total{") && !line.ends_with(" 0");
+    text.lines().filter(ended).collect::<Vec<_>>().join(", ")
+}
+
 #[test]
 #[ignore = "takes 40 s: a reader is given 30 s: cargo test --test threats -- --ignored"]
 fn readers_that_never_read_are_evicted() {
@@ -86,7 +93,7 @@ fn readers_that_never_read_are_evicted() {
     let deadline = Instant::now() + 3 * PATIENCE;
     let mut jobs = 0;
     while ended(&proxy, "slow_reader") < READERS as f64 {
-        assert!(Instant::now() < deadline, "waited in vain");
+        assert!(Instant::now() < deadline, "waited in vain: {}, {:?}", told(&proxy), pool.report());
         // Enough for the buffers of both kernels and for the queue, and not for the pool to lose its patience.
         if jobs < 300 {
             jobs += 1;

@@ -10,7 +10,10 @@ fn root() -> &'static Path {
 
 /// What stands between backticks and has the form of a path.
 fn named(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains(' '))
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.contains('/') && !word.starts_with('/') && !word.contains(' '))
 }
 
 /// Why a name leads nowhere, if it does.
