@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Shares a second of all honest miners together
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) rate: u32,
+    /// Addresses that attackers come from
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(crate) sources: u8,
     /// How long an attack lasts
     #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,

@@ -173,6 +173,10 @@ fn besiege(
     memory: &mut Memory,
 ) -> anyhow::Result<Besieged> {
     let config = swarm(arguments, proxy.address, arguments.seconds, "honest");
+    let attackers = CrewConfig {
+        sources: arguments.sources,
+        ..CrewConfig::new(proxy.address, attack, connections(attack))
+    };
     let (ended, newcomers) = (AtomicBool::new(false), Mutex::new(Newcomers::default()));
     let mut crew: Option<std::io::Result<Crew>> = None;
     let (mut began, mut cpu_s) = (Instant::now(), 0.0);
@@ -180,7 +184,7 @@ fn besiege(
         let honest = loka_rig::run(&config, &AtomicBool::new(false), &mut |progress| {
             if progress.phase == Phase::Measure && crew.is_none() {
                 (began, cpu_s) = (Instant::now(), proxy.cpu_s());
-                crew = Some(Crew::start(CrewConfig::new(proxy.address, attack, connections(attack))));
+                crew = Some(Crew::start(attackers.clone()));
                 scope.spawn(|| *lock(&newcomers) = welcome(proxy.address, &ended));
             }
             memory.peak = memory.peak.max(proxy.anonymous_bytes().unwrap_or(0));
