@@ -49,9 +49,15 @@ fn no_file_outgrows_its_purpose() {
 
 #[test]
 fn every_source_file_says_what_it_is_for() {
-    for folder in
-        ["src", "shards/proto/src", "shards/runtime/src", "tools/rig/src", "tools/fuzz", "benches/peers/src"]
-    {
+    for folder in [
+        "src",
+        "shards/proto/src",
+        "shards/runtime/src",
+        "tools/rig/src",
+        "tools/fuzz",
+        "benches/peers/src",
+        "benches/attacks/src",
+    ] {
         for (path, text) in sources(folder) {
             assert!(text.starts_with("//!"), "{}: begins without a module comment", path.display());
         }
@@ -80,10 +86,14 @@ fn rooms_use_each_other_one_way() {
     assert!(uses("shards/runtime/Cargo.toml", "loka-proto"));
     assert!(!uses("shards/runtime/Cargo.toml", "loka-rig"), "the rig is for tests of the runtime only");
     assert!(!uses("tools/rig/Cargo.toml", "loka-runtime") && !uses("tools/rig/Cargo.toml", "loka-stratum"));
-    let peers = "benches/peers/Cargo.toml";
-    assert!(uses(peers, "loka-rig"));
-    for ours in ["loka-proto", "loka-runtime", "loka-stratum"] {
-        assert!(!uses(peers, ours), "the bench beside other proxies starts this one as it starts them");
+    for (bench, why) in [
+        ("benches/peers/Cargo.toml", "the bench beside other proxies starts this one as it starts them"),
+        ("benches/attacks/Cargo.toml", "attackers know no more than where the proxy listens"),
+    ] {
+        assert!(uses(bench, "loka-rig"));
+        for ours in ["loka-proto", "loka-runtime", "loka-stratum"] {
+            assert!(!uses(bench, ours), "{why}");
+        }
     }
 }
 

@@ -127,6 +127,13 @@ impl Proxy {
         status.unwrap()
     }
 
+    /// Bytes of a kind of memory as the kernel counts it, such as `RssAnon` or `VmHWM`.
+    pub(crate) fn memory(&self, kind: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The sum of a metric over all its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = http(self.metrics, "/metrics").unwrap();
