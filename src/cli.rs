@@ -11,6 +11,7 @@ mod load;
 mod reference;
 mod run;
 mod screen;
+mod shell;
 mod tune;
 
 use crate::config::{ConfigError, Overrides};
@@ -110,6 +111,10 @@ enum Command {
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print what a shell needs to complete commands and options
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man,
     /// Parts of `bench` and `tune` that run in a process of their own, so that their CPU and memory can be told apart
     #[command(subcommand, hide = true)]
     Child(children::Child),
@@ -201,6 +206,8 @@ impl Cli {
                 tune::execute(&self.options, &arguments)
             }
             Some(Command::Config(Config::Reference)) => reference::execute(),
+            Some(Command::Completions(arguments)) => shell::completions(&arguments),
+            Some(Command::Man) => shell::man(),
             Some(Command::Child(child)) => children::execute(&self.options, &child),
         }
     }

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod logging;
 pub mod pools;
 pub mod supervisor;
+pub mod systemd;
 
 pub use config::{
     Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig,

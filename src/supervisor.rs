@@ -144,6 +144,16 @@ impl Drop for Ends {
     }
 }
 
+/// Whom to tell that the drain begins.
+#[derive(Default)]
+struct OnDrain(Option<Box<dyn FnOnce(Duration) + Send>>);
+
+impl std::fmt::Debug for OnDrain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OnDrain").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -153,6 +163,7 @@ pub struct Proxy {
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
+    on_drain: OnDrain,
     _lookout: LookoutHandle,
     _certificate: Option<CertificateWatch>,
 }
@@ -241,6 +252,7 @@ impl Proxy {
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
+            on_drain: OnDrain::default(),
             _lookout: lookout,
             _certificate: certificate,
         })
@@ -274,6 +286,11 @@ impl Proxy {
         signals.watch(self.stopper())
     }
 
+    /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
+    pub fn on_drain(&mut self, tell: impl FnOnce(Duration) + Send + 'static) {
+        self.on_drain = OnDrain(Some(Box::new(tell)));
+    }
+
     /// Runs until somebody asks for an end and the drain is done. Gives the last figures.
     ///
     /// # Errors
@@ -305,7 +322,10 @@ impl Proxy {
         self.drain(cause)
     }
 
-    fn drain(self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
+    fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
+        if let Some(tell) = self.on_drain.0.take() {
+            tell(self.drain_timeout + DRAIN_GRACE);
+        }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
