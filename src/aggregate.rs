@@ -3,6 +3,7 @@
 //! It asks no shard for anything and no shard waits for it: it polls the mailboxes on its own thread. Whoever wants
 //! numbers reads the latest [`Snapshot`].
 
+mod memory;
 mod process;
 mod snapshot;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
 use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
+use memory::MemoryProfile;
 use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +66,8 @@ pub struct Facts {
     pub blocks: watch::Receiver<Blocks>,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
+    /// Whether the allocator's figures are read and logged.
+    pub memory_profiling: bool,
 }
 
 /// Starts the thread; see [`AggregatorHandle`].
@@ -186,6 +190,7 @@ struct State {
     mark: Mark,
     rates: Rates,
     process: ProcessFigures,
+    memory: MemoryProfile,
     draining: Arc<AtomicBool>,
     publish: watch::Sender<Arc<Snapshot>>,
 }
@@ -199,13 +204,15 @@ impl State {
         now: Instant,
     ) -> (Self, SnapshotReader) {
         let totals = Totals::new(shards);
-        let process = ProcessFigures::read();
+        let mut memory = MemoryProfile::new(facts.memory_profiling);
+        let process = memory.read(now);
         let mark = Mark::new(now, &totals, &process);
         let rates = Rates::none(shards);
         let first = Snapshot::new(now, &facts, &totals, &rates, process, false);
         let (publish, latest) = watch::channel(Arc::new(first));
         let draining = Arc::default();
-        let state = Self { collect, facts, interval, totals, mark, rates, process, draining, publish };
+        let state =
+            Self { collect, facts, interval, totals, mark, rates, process, memory, draining, publish };
         (state, SnapshotReader { latest })
     }
 
@@ -225,7 +232,7 @@ impl State {
         (self.collect)(&mut |report| totals.add(report, now));
         // Process figures cost a listing of all descriptors: they are read once an interval, not on every look.
         if last || now.duration_since(self.mark.at) >= self.interval {
-            self.process = ProcessFigures::read();
+            self.process = self.memory.read(now);
             let mark = Mark::new(now, &self.totals, &self.process);
             self.rates = Rates::between(&self.mark, &mark);
             self.mark = mark;

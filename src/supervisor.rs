@@ -207,6 +207,7 @@ impl Proxy {
             pools: lookout.views(),
             blocks: tokio::sync::watch::channel(Blocks::default()).1,
             dropped_lines,
+            memory_profiling: config.performance.enable_memory_profiling,
         };
         let aggregator = Aggregator::start(
             ends.0.clone(),

@@ -46,6 +46,7 @@ pub(crate) fn facts() -> Facts {
         started: SystemTime::now(),
         cpus: vec![4, 6],
         dropped_lines: DroppedLines::default(),
+        memory_profiling: true,
     }
 }
 
