@@ -3,8 +3,8 @@
 //! It asks no shard for anything and no shard waits for it: it polls the mailboxes on its own thread. Whoever wants
 //! numbers reads the latest [`Snapshot`].
 
-mod memory;
 mod process;
+mod profile;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,7 +18,7 @@ use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
 use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
-use memory::MemoryProfile;
+use profile::MemoryProfile;
 use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
