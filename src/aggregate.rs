@@ -18,7 +18,6 @@ use crate::guard::{Block, GuardBook, GuardLimits};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
 use loka_runtime::{Command, ControlEnd, Report, VisitorRule};
-use profile::MemoryProfile;
 use snapshot::Mark;
 use std::io;
 use std::sync::Arc;
@@ -190,7 +189,7 @@ struct State {
     mark: Mark,
     rates: Rates,
     process: ProcessFigures,
-    memory: MemoryProfile,
+    memory: profile::MemoryProfile,
     draining: Arc<AtomicBool>,
     publish: watch::Sender<Arc<Snapshot>>,
 }
@@ -204,7 +203,7 @@ impl State {
         now: Instant,
     ) -> (Self, SnapshotReader) {
         let totals = Totals::new(shards);
-        let mut memory = MemoryProfile::new(facts.memory_profiling);
+        let mut memory = profile::MemoryProfile::new(facts.memory_profiling);
         let process = memory.read(now);
         let mark = Mark::new(now, &totals, &process);
         let rates = Rates::none(shards);

@@ -6,7 +6,6 @@
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
 use loka_proto::{Direction, End, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass};
-use loka_runtime::AllocatorFigures;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Every metric family there is.
@@ -341,7 +340,7 @@ pub static FAMILIES: &[Family] = &[
 ];
 
 /// The only series of a family that is there with memory profiling only.
-fn allocator(now: &Snapshot, out: &mut Series, figure: impl Fn(&AllocatorFigures) -> u64) {
+fn allocator(now: &Snapshot, out: &mut Series, figure: impl Fn(&loka_runtime::AllocatorFigures) -> u64) {
     if let Some(figures) = &now.process.allocator {
         out.count(figure(figures));
     }
