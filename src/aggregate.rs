@@ -5,6 +5,7 @@
 
 mod memory;
 mod process;
+mod profile;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -79,6 +80,8 @@ pub struct Facts {
     pub refusals: ApiRefusals,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
+    /// Whether the allocator's figures are read and logged.
+    pub memory_profiling: bool,
 }
 
 /// Starts the thread; see [`AggregatorHandle`].
@@ -225,6 +228,7 @@ struct State {
     mark: Mark,
     rates: Rates,
     process: ProcessFigures,
+    memory: profile::MemoryProfile,
     draining: Arc<AtomicBool>,
     publish: watch::Sender<Arc<Snapshot>>,
 }
@@ -239,14 +243,26 @@ impl State {
     ) -> (Self, SnapshotReader) {
         let totals = Totals::new(shards);
         let workers = WorkerBook::new(now);
-        let process = ProcessFigures::read();
+        let mut memory = profile::MemoryProfile::new(facts.memory_profiling);
+        let process = memory.read(now);
         let mark = Mark::new(now, &totals, &process);
         let rates = Rates::none(shards);
         let first = Snapshot::new(now, &facts, (&totals, &workers), &rates, process, false);
         let (publish, latest) = watch::channel(Arc::new(first));
         let draining = Arc::default();
-        let state =
-            Self { collect, facts, interval, totals, workers, mark, rates, process, draining, publish };
+        let state = Self {
+            collect,
+            facts,
+            interval,
+            totals,
+            workers,
+            mark,
+            rates,
+            process,
+            memory,
+            draining,
+            publish,
+        };
         (state, SnapshotReader { latest })
     }
 
@@ -285,7 +301,7 @@ impl State {
         });
         // Process figures cost a listing of all descriptors: they are read once an interval, not on every look.
         if last || now.duration_since(self.mark.at) >= self.interval {
-            self.process = ProcessFigures::read();
+            self.process = self.memory.read(now);
             let mark = Mark::new(now, &self.totals, &self.process);
             self.rates = Rates::between(&self.mark, &mark);
             self.mark = mark;

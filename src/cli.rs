@@ -12,6 +12,7 @@ mod reference;
 mod remote;
 mod run;
 mod screen;
+mod shell;
 mod tune;
 
 use crate::config::{ConfigError, Overrides};
@@ -113,6 +114,10 @@ enum Command {
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print what a shell needs to complete commands and options
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man,
     /// Parts of `bench` and `tune` that run in a process of their own, so that their CPU and memory can be told apart
     #[command(subcommand, hide = true)]
     Child(children::Child),
@@ -205,6 +210,8 @@ impl Cli {
             }
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
+            Some(Command::Completions(arguments)) => shell::completions(&arguments),
+            Some(Command::Man) => shell::man(),
             Some(Command::Child(child)) => children::execute(&self.options, &child),
         }
     }

@@ -13,6 +13,7 @@ pub mod logging;
 pub mod pools;
 pub mod refusals;
 pub mod supervisor;
+pub mod systemd;
 
 pub use config::{
     ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig,

@@ -149,6 +149,16 @@ impl Drop for Ends {
     }
 }
 
+/// Whom to tell that the drain begins.
+#[derive(Default)]
+struct OnDrain(Option<Box<dyn FnOnce(Duration) + Send>>);
+
+impl std::fmt::Debug for OnDrain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OnDrain").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -160,6 +170,7 @@ pub struct Proxy {
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
+    on_drain: OnDrain,
     _lookout: LookoutHandle,
     _certificate: Option<CertificateWatch>,
 }
@@ -196,7 +207,7 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(cpus, lookout.views(), log.dropped, refusals.clone());
+        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -245,6 +256,7 @@ impl Proxy {
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
+            on_drain: OnDrain::default(),
             _lookout: lookout,
             _certificate: certificate,
         })
@@ -288,6 +300,11 @@ impl Proxy {
         signals.watch(self.stopper())
     }
 
+    /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
+    pub fn on_drain(&mut self, tell: impl FnOnce(Duration) + Send + 'static) {
+        self.on_drain = OnDrain(Some(Box::new(tell)));
+    }
+
     /// Runs until somebody asks for an end and the drain is done. Gives the last figures.
     ///
     /// # Errors
@@ -319,7 +336,10 @@ impl Proxy {
         self.drain(cause)
     }
 
-    fn drain(self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
+    fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
+        if let Some(tell) = self.on_drain.0.take() {
+            tell(self.drain_timeout + DRAIN_GRACE);
+        }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
@@ -369,7 +389,13 @@ pub(crate) fn place(config: &Config) -> Result<Vec<ShardSpec>, CoresError> {
 }
 
 /// What is known of this process before it has begun.
-fn facts(cpus: Vec<usize>, pools: PoolViews, dropped_lines: DroppedLines, refusals: ApiRefusals) -> Facts {
+fn facts(
+    config: &Config,
+    cpus: Vec<usize>,
+    pools: PoolViews,
+    dropped_lines: DroppedLines,
+    refusals: ApiRefusals,
+) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         started: SystemTime::now(),
@@ -380,6 +406,7 @@ fn facts(cpus: Vec<usize>, pools: PoolViews, dropped_lines: DroppedLines, refusa
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
         refusals,
+        memory_profiling: config.performance.enable_memory_profiling,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What this process uses, as the kernel tells it.
 
+use loka_runtime::AllocatorFigures;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
@@ -19,6 +20,8 @@ pub struct ProcessFigures {
     pub max_fds: u64,
     /// Threads.
     pub threads: u64,
+    /// What the allocator holds; only with memory profiling.
+    pub allocator: Option<AllocatorFigures>,
 }
 
 impl ProcessFigures {
@@ -35,6 +38,7 @@ impl ProcessFigures {
             open_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| (fds.count() as u64).saturating_sub(1)),
             max_fds: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             threads,
+            allocator: None,
         }
     }
 }

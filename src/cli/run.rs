@@ -4,6 +4,7 @@ use super::Failure;
 use crate::config::{self, Loaded, Overrides, Sources};
 use crate::logging;
 use crate::supervisor::{CaughtSignals, Proxy};
+use crate::systemd::Manager;
 
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     let Loaded { config, file, warnings, in_force } = config::load(&Sources::from_process(overrides))?;
@@ -14,9 +15,13 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     // Until here a signal ends the process at once: a start that waits for a name server must be stoppable.
-    let proxy = Proxy::start(&config, log.handle())?;
+    let mut proxy = Proxy::start(&config, log.handle())?;
     proxy.show(in_force);
     proxy.stop_on(CaughtSignals::catch()?)?;
+    if let Some(manager) = Manager::from_process() {
+        manager.started(proxy.snapshots())?;
+        proxy.on_drain(move |within| manager.stopping(within));
+    }
     proxy.run()?;
     Ok(())
 }

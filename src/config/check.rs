@@ -69,19 +69,9 @@ impl Settings {
         }
     }
 
-    /// Keys that somebody set although they have no effect yet, and values that are easily misread.
+    /// Values that are easily misread.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let later: Vec<&str> = table::entries()
-            .iter()
-            .filter(|entry| {
-                entry.is_later() && self.list.iter().any(|given| given.entry.path() == entry.path())
-            })
-            .map(|entry| entry.path())
-            .collect();
         let mut warnings = Vec::new();
-        if !later.is_empty() {
-            warnings.push(format!("accepted, but without effect in this version: {}", later.join(", ")));
-        }
         let view = self.view();
         if let Some(setting) = view.given(&table::LIMITER_CONNECTIONS)
             && matches!(setting.given, Given::Toml(Value::Whole(_)))

@@ -38,13 +38,12 @@ pub(super) struct Key<F: Form> {
     default: F::Default,
     aliases: &'static [&'static str],
     flag: Option<&'static str>,
-    later: bool,
     doc: &'static str,
 }
 
 impl<F: Form> Key<F> {
     pub(super) const fn new(path: &'static str, form: F, default: F::Default, doc: &'static str) -> Self {
-        Self { path, form, default, aliases: &[], flag: None, later: false, doc }
+        Self { path, form, default, aliases: &[], flag: None, doc }
     }
 
     /// Names of environment variables that mean this key beside `LOKA_<SECTION>_<KEY>`.
@@ -56,12 +55,6 @@ impl<F: Form> Key<F> {
     /// The flag of the command line that sets this key.
     pub(super) const fn flag(mut self, flag: &'static str) -> Self {
         self.flag = Some(flag);
-        self
-    }
-
-    /// The key is accepted and checked, but what it controls comes with a later version.
-    pub(super) const fn later(mut self) -> Self {
-        self.later = true;
         self
     }
 
@@ -81,7 +74,6 @@ pub(super) trait Entry: Sync {
     /// Names of its environment variables, the regular one first.
     fn environment(&self) -> Vec<String>;
     fn flag(&self) -> Option<&'static str>;
-    fn is_later(&self) -> bool;
     fn doc(&self) -> &'static str;
     fn allowed(&self) -> String;
     fn default_toml(&self) -> Option<String>;
@@ -105,10 +97,6 @@ impl<F: Form> Entry for Key<F> {
 
     fn flag(&self) -> Option<&'static str> {
         self.flag
-    }
-
-    fn is_later(&self) -> bool {
-        self.later
     }
 
     fn doc(&self) -> &'static str {

@@ -46,8 +46,7 @@ pub fn reference() -> String {
 
 fn key(text: &mut String, name: &str, entry: &dyn Entry) {
     text.push('\n');
-    let later = if entry.is_later() { " (takes effect in a later version)" } else { "" };
-    comment(text, &format!("{}{later}", entry.doc()));
+    comment(text, entry.doc());
     comment(text, &format!("Allowed: {}.", entry.allowed()));
     let flag = entry.flag().map(|flag| format!(" Command line: {flag}.")).unwrap_or_default();
     comment(text, &format!("Environment: {}.{flag}", entry.environment().join(" or ")));

@@ -226,6 +226,6 @@ pub struct PerformanceConfig {
     pub enable_string_interning: bool,
     /// Threads for blocking work outside the shards.
     pub blocking_threads: NonZeroUsize,
-    /// Takes effect in a later version.
+    /// Whether the allocator's figures are read, logged and exported.
     pub enable_memory_profiling: bool,
 }

@@ -377,7 +377,7 @@ fn the_largest_files_of_nonsense_are_answered() {
 }
 
 #[test]
-fn warnings_name_what_has_no_effect() {
+fn warnings_name_what_is_easily_misread() {
     let production = format!("{POOL}[limiter]\nconnections = 5000\njobs = \"15m\"\nsubmissions = \"7d\"\n");
     let variables = [("LOKA_SERVER_PROT", "1"), ("LOKA_CONFIG", "x"), ("LOKAL", "1"), ("LOKA_QQQ", "1")];
     assert_eq!(
@@ -388,10 +388,6 @@ fn warnings_name_what_has_no_effect() {
             "config.toml:4: limiter.connections = 5000: read as a time of 5000s; the number of connections is \
              limited by server.max_connections",
         ]
-    );
-    assert_eq!(
-        loaded(POOL, &[("LOKA_ENABLE_MEMORY_PROFILING", "true")]).warnings,
-        ["accepted, but without effect in this version: performance.enable_memory_profiling"]
     );
     assert!(loaded(POOL, &[("HOME", "/root")]).warnings.is_empty());
 }

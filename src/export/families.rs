@@ -375,7 +375,27 @@ pub static FAMILIES: &[Family] = &[
         let since = now.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         out.value(&[], since.as_secs_f64());
     }),
+    // What the allocator holds: with memory profiling only.
+    gauge("loka_stratum_allocator_committed_bytes", &[], "Memory that the allocator holds.", |now, out| {
+        allocator(now, out, |figures| figures.committed_bytes);
+    }),
+    gauge("loka_stratum_allocator_peak_committed_bytes", &[], "The most that it has held.", |now, out| {
+        allocator(now, out, |figures| figures.committed_bytes_max);
+    }),
+    gauge("loka_stratum_peak_resident_memory_bytes", &[], "The most memory that was in use.", |now, out| {
+        allocator(now, out, |figures| figures.resident_bytes_max);
+    }),
+    counter("loka_stratum_major_page_faults_total", &[], "Pages read from a disk.", |now, out| {
+        allocator(now, out, |figures| figures.page_faults);
+    }),
 ];
+
+/// The only series of a family that is there with memory profiling only.
+fn allocator(now: &Snapshot, out: &mut Series, figure: impl Fn(&loka_runtime::AllocatorFigures) -> u64) {
+    if let Some(figures) = &now.process.allocator {
+        out.count(figure(figures));
+    }
+}
 
 fn messages(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
     for (side, direction) in sides {

@@ -4,6 +4,7 @@ use super::health::pool_label;
 use crate::aggregate::{ShardFigures, Snapshot};
 use hdrhistogram::Histogram;
 use loka_proto::{End, RejectClass};
+use loka_runtime::AllocatorFigures;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -76,6 +77,33 @@ pub struct Performance {
     pub response_time_ms: Percentiles,
     /// Milliseconds to open a connection to the pool.
     pub pool_connect_time_ms: Percentiles,
+    /// What the allocator holds; only with memory profiling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<AllocatorUse>,
+}
+
+/// Memory as the allocator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AllocatorUse {
+    /// Bytes that it has of the kernel.
+    pub committed_bytes: u64,
+    /// The most that it has had.
+    pub peak_committed_bytes: u64,
+    /// The most bytes of memory in use.
+    pub peak_resident_bytes: u64,
+    /// Pages read from a disk.
+    pub major_page_faults: u64,
+}
+
+impl From<AllocatorFigures> for AllocatorUse {
+    fn from(figures: AllocatorFigures) -> Self {
+        Self {
+            committed_bytes: figures.committed_bytes,
+            peak_committed_bytes: figures.committed_bytes_max,
+            peak_resident_bytes: figures.resident_bytes_max,
+            major_page_faults: figures.page_faults,
+        }
+    }
 }
 
 /// Where a distribution lies; all 0 when nothing was recorded.
@@ -217,6 +245,7 @@ impl Figures {
                 memory_usage: now.process.resident_bytes,
                 response_time_ms: response,
                 pool_connect_time_ms: Percentiles::of(&now.stats.connect_us),
+                allocator: now.process.allocator.map(AllocatorUse::from),
             },
             shares: ShareFigures::of(now),
             authorizations: Authorizations {

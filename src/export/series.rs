@@ -30,7 +30,8 @@ pub struct Family {
     pub(super) read: Read,
 }
 
-/// Reads a family's series from a snapshot. It yields at least one.
+/// Reads a family's series from a snapshot. It yields at least one, but for what is switched off: such a
+/// family is left out.
 pub(super) type Read = fn(&Snapshot, &mut Series);
 
 pub(super) const fn counter(

@@ -117,6 +117,32 @@ fn every_reason_is_documented() {
     }
 }
 
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "SECURITY.md",
+        "config/README.md",
+        "config/OPERATING.md",
+        "config/SIZING.md",
+        "config/TUNING.md",
+        "config/UPGRADES.md",
+        "config/TROUBLE.md",
+        "config/deploy/README.md",
+        "shards/README.md",
+    ] {
+        let folder = root().join(document).parent().unwrap().to_owned();
+        for link in
+            read(document).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned))
+        {
+            let path = link.split('#').next().unwrap();
+            let is_elsewhere = path.is_empty() || path.contains("://");
+            assert!(is_elsewhere || folder.join(path).exists(), "{document}: {link}");
+        }
+    }
+}
+
 /// What `SECURITY.md` promises has a test, and that test is there.
 #[test]
 fn every_promise_of_security_has_its_tests() {

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Proxy, finish, free_port, limited, program, until};
+use support::{Proxy, finish, free_port, http, limited, program, until};
 
 const BAD_CONFIGURATION: i32 = 78;
 const DROPPED: &str = "loka_stratum_log_lines_dropped_total";
@@ -169,4 +169,18 @@ fn targets_have_levels_of_their_own() {
     assert!(proxy.wait().success());
     let text = place.text("log");
     assert!(text.lines().all(|line| line.contains("loka_stratum::protocol")), "{text}");
+}
+
+#[test]
+fn memory_profiling_is_logged_and_exported_where_it_is_asked_for() {
+    const COMMITTED: &str = "loka_stratum_allocator_committed_bytes";
+    let place = Place::new();
+    let settings = ["performance.enable_memory_profiling=true"];
+    let proxy = place.start(&place.path("log"), program(), "info", &settings);
+    assert!(proxy.metric(COMMITTED) > 100_000.0, "mimalloc is the allocator of the binary");
+    assert!(proxy.metric("loka_stratum_peak_resident_memory_bytes") > 1_000_000.0);
+    until("a line is logged", || place.text("log").contains("committed_bytes="));
+    let without = place.start(&place.path("other"), program(), "info", &[]);
+    let text = http(without.metrics, "/metrics").unwrap();
+    assert!(!text.contains(COMMITTED) && text.contains("process_resident_memory_bytes"), "{text}");
 }

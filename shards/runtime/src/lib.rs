@@ -3,6 +3,7 @@
 //! This crate refuses to read files, environment and signals, and to resolve names: what it needs comes in a
 //! [`ShardPlan`], and what it counts goes out through a [`Mailbox`](mailbox). Shards share nothing and take no lock.
 
+mod allocator;
 mod buffers;
 mod clock;
 pub mod cores;
@@ -26,6 +27,7 @@ mod token;
 mod violations;
 mod visitors;
 
+pub use allocator::AllocatorFigures;
 pub use clock::Clock;
 pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
