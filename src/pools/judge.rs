@@ -124,7 +124,7 @@ impl Judge {
         let since = |now: u64, before: u64| now.saturating_sub(before);
         let broken: u64 =
             BREAKS.iter().map(|loss| since(counts.losses[loss.index()], before.losses[loss.index()])).sum();
-        let rejected = since(counts.rejected, before.rejected);
+        let rejected = since(counts.blamed, before.blamed);
         let answered = rejected + since(counts.accepted, before.accepted);
         let silent_for = now.duration_since(self.heard);
         if broken >= u64::from(limits.failures.get()) && broken >= 2 * links.max(1) {
@@ -278,7 +278,7 @@ mod tests {
         let shares = |accepted: u64, rejected: u64, power: usize| {
             move |c: &mut PoolStats| {
                 c.accepted += accepted;
-                c.rejected += rejected;
+                c.blamed += rejected;
                 c.slowness[power] += accepted + rejected;
             }
         };

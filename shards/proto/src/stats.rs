@@ -135,6 +135,8 @@ pub struct PoolStats {
     pub accepted: u64,
     /// Shares rejected.
     pub rejected: u64,
+    /// Of those, such as speak of the pool: not those of a miner that has sent many more bad shares than good ones.
+    pub blamed: u64,
     /// Shares in flight when their connection was lost, of miners that stayed.
     pub lost: u64,
     /// Answers to shares, by the power of two that their microseconds reach.
@@ -151,6 +153,7 @@ impl PoolStats {
         self.jobs += other.jobs;
         self.accepted += other.accepted;
         self.rejected += other.rejected;
+        self.blamed += other.blamed;
         self.lost += other.lost;
         add(&mut self.slowness, &other.slowness);
         if other.prev_hash != 0 {
@@ -158,13 +161,16 @@ impl PoolStats {
         }
     }
 
-    /// Counts an answer to a share that waited this long.
-    pub(crate) fn verdict(&mut self, verdict: Verdict, waited_us: u64) {
+    /// Counts an answer to a share that waited this long. `is_telling`: a rejection speaks of the pool.
+    pub(crate) fn verdict(&mut self, verdict: Verdict, waited_us: u64, is_telling: bool) {
         let power = waited_us.max(1).ilog2() as usize;
         self.slowness[power.min(SLOWNESS_MAX - 1)] += 1;
         match verdict {
             Verdict::Accepted => self.accepted += 1,
-            Verdict::Rejected(_) => self.rejected += 1,
+            Verdict::Rejected(_) => {
+                self.rejected += 1;
+                self.blamed += u64::from(is_telling);
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What one connection may say in a minute: all messages, and of them shares and authorizations.
+//! What one connection may say in a minute: all messages, and of them shares and authorizations; and what becomes of one that
+//! floods its pool with what only the pool can judge.
 
 mod common;
 #[path = "common/generate.rs"]
@@ -7,7 +8,7 @@ mod generate;
 
 use common::{Event, Harness};
 use generate::greeting;
-use loka_proto::limits::RATE_LIMITED_MAX;
+use loka_proto::limits::{BAD_SHARES_MAX, BAD_SHARES_TOLD_MAX, RATE_LIMITED_MAX};
 use loka_proto::middleware::RateLimit;
 use loka_proto::{End, Intent, MessagePipelineBuilder, Policy, Reject, Spent};
 
@@ -82,4 +83,20 @@ fn what_was_spent_is_told_once_and_a_refused_authorization_counts_for_more() {
     // What is malformed is a message too.
     harness.event(&Event::Miner(b"nonsense\n\n".to_vec()));
     assert_eq!(harness.session.take_spent(), Spent { requests: 1, authorizations: 0 });
+}
+
+#[test]
+fn a_flood_that_only_the_pool_can_judge_ends_and_does_not_bring_the_pool_into_disrepute() {
+    let mut harness = harness(RateLimit::per_minute(1_000_000));
+    let mut sent = 0;
+    while !harness.session.is_over() && sent < 10_000 {
+        submit(&mut harness, sent);
+        let answer = format!("{{\"id\":{sent},\"result\":null,\"error\":[23,\"Low difficulty\",null]}}\n");
+        harness.event(&Event::Pool(answer.into_bytes()));
+        sent += 1;
+    }
+    assert!(harness.intents.contains(&Intent::Close(End::BadShares)));
+    assert_eq!(u32::try_from(sent).unwrap(), BAD_SHARES_MAX + 1);
+    let pool = &harness.stats.pools[0];
+    assert_eq!((pool.rejected, pool.blamed), (u64::from(BAD_SHARES_MAX) + 1, u64::from(BAD_SHARES_TOLD_MAX)));
 }

@@ -172,9 +172,9 @@ impl Session {
                 let verdict = Verdict::read(envelope.result, envelope.error, envelope.reject_reason);
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
-                cx.stats.pool(self.pool).verdict(verdict, waited_us);
+                cx.stats.pool(self.pool).verdict(verdict, waited_us, self.speaks_of_its_pool());
                 cx.workers.verdict(worker, verdict, difficulty, waited_us, (self.pool, cx.now));
-                self.count_verdict(verdict);
+                self.count_verdict(cx, verdict);
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }

@@ -5,7 +5,7 @@
 use super::jobs::Standing;
 use super::repeats::fingerprint;
 use super::{Client, Cx, End, Reject, Session, VersionRolling};
-use crate::limits::BAD_SHARES_MAX;
+use crate::limits::{BAD_SHARES_MAX, BAD_SHARES_TOLD_MAX};
 use crate::message::{JobId, Submit};
 use crate::middleware::Stage;
 use crate::verdict::Verdict;
@@ -51,13 +51,20 @@ impl Session {
         }
     }
 
-    /// A good share makes up for a bad one. What a pool rejects is not counted as bad: when a pool rejects everything, that
-    /// is no reason to send its miners away.
-    pub(super) fn count_verdict(&mut self, verdict: Verdict) {
+    /// A good share makes up for a bad one. What a pool rejects counts as bad too: whoever floods it with what the session
+    /// cannot know to be bad is found by that. (When a pool rejects everything it fails long before an honest miner gets that
+    /// far.)
+    pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => self.client.bad_shares = self.client.bad_shares.saturating_sub(1),
-            Verdict::Rejected(_) => {}
+            Verdict::Rejected(_) => self.count_bad_share(cx),
         }
+    }
+
+    /// Whether a share that the pool rejects says something of the pool. Of a miner that has sent many more bad shares than
+    /// good ones it does not: nobody is to bring a pool into disrepute by himself.
+    pub(super) fn speaks_of_its_pool(&self) -> bool {
+        self.client.bad_shares < BAD_SHARES_TOLD_MAX
     }
 }
 

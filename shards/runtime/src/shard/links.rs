@@ -49,7 +49,11 @@ impl<P: Stage> Shard<P> {
     /// The link is closing: bytes of the miner mean nothing any more, its end does.
     fn read_and_forget(&mut self, key: usize, told: Readiness) {
         if told.read || told.hangup {
-            match self.read_side(key, Token::Miner(key), told, |_, _| {}) {
+            let handle = |shard: &mut Self, count| shard.links[key].forget(count);
+            match self.read_side(key, Token::Miner(key), told, handle) {
+                Read::Bytes(..) if self.links[key].has_said_too_much() => {
+                    self.links[key].drop_miner(&mut self.spares)
+                }
                 Read::Broken | Read::TlsFailed => self.links[key].drop_miner(&mut self.spares),
                 Read::Nothing if told.hangup => self.links[key].drop_miner(&mut self.spares),
                 Read::Bytes(..) | Read::Eof | Read::Nothing => {}
