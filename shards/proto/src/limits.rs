@@ -53,7 +53,7 @@ pub const SHARES_KEPT_MAX: usize = 256;
 /// gets here has sent a thousand more bad shares than good ones: it works on what no pool credits any more, and gets new
 /// work by connecting again; or it floods. A miner with a few bad shares among its good ones never does.
 pub const BAD_SHARES_MAX: u32 = 1_000;
-/// Bad shares of a connection, less its good ones, that may speak against its pool.
+/// Bad shares that may speak against the pool of a connection that never had one accepted.
 pub const BAD_SHARES_TOLD_MAX: u32 = 32;
 /// Job bodies that a shard remembers: those of the pools, the one before while a new one spreads, and some to spare.
 pub const JOB_BODIES_MAX: usize = 4;

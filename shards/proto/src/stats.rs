@@ -135,7 +135,7 @@ pub struct PoolStats {
     pub accepted: u64,
     /// Shares rejected.
     pub rejected: u64,
-    /// Of those, such as speak of the pool: not those of a miner that has sent many more bad shares than good ones.
+    /// Of those, such as speak of the pool: not those of a miner that has sent many bad shares and never a good one.
     pub blamed: u64,
     /// Shares in flight when their connection was lost, of miners that stayed.
     pub lost: u64,

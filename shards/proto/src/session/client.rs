@@ -77,6 +77,8 @@ pub struct Client {
     pub rate_limited: u32,
     /// Shares refused for what they are, less those that a pool accepted.
     pub bad_shares: u32,
+    /// Some pool has accepted a share of it: it does work.
+    pub is_credited: bool,
     /// For the rate-limit stage: all messages.
     pub messages: Bucket,
     /// Shares.
@@ -103,6 +105,7 @@ impl Client {
             errors: 0,
             rate_limited: 0,
             bad_shares: 0,
+            is_credited: false,
             messages: Bucket::default(),
             submits: Bucket::default(),
             authorizations: Bucket::default(),

@@ -51,20 +51,24 @@ impl Session {
         }
     }
 
-    /// A good share makes up for a bad one. What a pool rejects counts as bad too: whoever floods it with what the session
-    /// cannot know to be bad is found by that. (When a pool rejects everything it fails long before an honest miner gets that
-    /// far.)
+    /// A good share makes up for a bad one. What a pool rejects is not counted as bad of a miner that has done good work: when
+    /// a pool rejects everything, that is no reason to send its miners away. Of one that never has it is: whoever floods a pool
+    /// with what the session cannot know to be bad is found by that.
     pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
         match verdict {
-            Verdict::Accepted => self.client.bad_shares = self.client.bad_shares.saturating_sub(1),
+            Verdict::Accepted => {
+                self.client.bad_shares = self.client.bad_shares.saturating_sub(1);
+                self.client.is_credited = true;
+            }
+            Verdict::Rejected(_) if self.client.is_credited => {}
             Verdict::Rejected(_) => self.count_bad_share(cx),
         }
     }
 
-    /// Whether a share that the pool rejects says something of the pool. Of a miner that has sent many more bad shares than
-    /// good ones it does not: nobody is to bring a pool into disrepute by himself.
+    /// Whether a share that the pool rejects says something of the pool. Of a miner that has sent many bad shares and never a
+    /// good one it does not: nobody is to bring a pool into disrepute who has not done some work.
     pub(super) fn speaks_of_its_pool(&self) -> bool {
-        self.client.bad_shares < BAD_SHARES_TOLD_MAX
+        self.client.is_credited || self.client.bad_shares < BAD_SHARES_TOLD_MAX
     }
 }
 
