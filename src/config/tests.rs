@@ -119,7 +119,7 @@ const OTHER: &[(&str, &str)] = &[
     ("security.max_requests_per_minute_per_ip", "3000"),
     ("security.max_authorizations_per_minute_per_ip", "100"),
     ("security.max_bytes_per_minute_per_ip", "1000000"),
-    ("security.limit_window", "\"10s\""),
+    ("security.limit_window", "\"30s\""),
     ("security.max_memory_mib", "256"),
     ("security.allow", "[\"10.0.0.0/8\"]"),
     ("security.deny", "[\"10.9.0.0/16\", \"192.0.2.7\"]"),

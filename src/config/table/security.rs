@@ -37,8 +37,8 @@ pub(in crate::config) static SECURITY_MAX_SUBMITS_PER_MINUTE: Key<Whole> = Key::
 pub(in crate::config) static SECURITY_MAX_AUTHORIZATIONS_PER_MINUTE: Key<Whole> = Key::new(
     "security.max_authorizations_per_minute",
     Whole { min: 0, max: 10_000_000 },
-    120,
-    "Authorizations one connection may ask for in a minute, of those requests. 0 means no limit besides \
+    600,
+    "Authorizations one connection may ask for in a minute, of those requests; one may have 32 workers, who come at once. 0 means no limit besides \
      max_requests_per_minute.",
 );
 
@@ -75,8 +75,9 @@ pub(in crate::config) static SECURITY_MAX_BYTES_PER_MINUTE_PER_IP: Key<Whole> = 
 pub(in crate::config) static SECURITY_LIMIT_WINDOW: Key<Time> = Key::new(
     "security.limit_window",
     Time { min: SECOND, max: HOUR },
-    Duration::from_secs(60),
-    "What a limit allows in so long may come at once.",
+    Duration::from_secs(10),
+    "What a limit allows in so long may come at once: of 6,000 requests a minute, 1,000. A connection that has just come may send \
+     as much to the pool before any limit holds.",
 );
 
 pub(in crate::config) static SECURITY_MAX_MEMORY_MIB: Key<Whole> = Key::new(
