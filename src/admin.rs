@@ -6,6 +6,7 @@
 mod accept;
 mod actions;
 mod api;
+mod dashboard;
 mod gate;
 mod live;
 mod refusal;

@@ -1,4 +1,4 @@
-//! Which form of `/metrics` a client wants, by its Accept header.
+//! Which form of `/metrics` or of the first page a client wants, by its Accept header.
 
 /// A form of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ const RANGES_MAX: usize = 32;
 /// Types that a client of Prometheus text asks for.
 const TEXT: [(&str, &str); 2] = [("text", "plain"), ("application", "openmetrics-text")];
 const JSON: [(&str, &str); 1] = [("application", "json")];
+const PLAIN: [(&str, &str); 1] = [("text", "plain")];
+const HTML: [(&str, &str); 1] = [("text", "html")];
 
 impl Form {
     /// The form that `accept` prefers; `default` when it prefers none, takes neither, or is absent.
@@ -27,6 +29,11 @@ impl Form {
             std::cmp::Ordering::Equal => default,
         }
     }
+}
+
+/// Whether a page is liked better than plain text. Who takes anything gets the text: it is not a browser.
+pub(super) fn wants_html(accept: &str) -> bool {
+    quality(accept, &HTML) > quality(accept, &PLAIN)
 }
 
 /// The best quality, in thousandths, that the header gives to one of the types. For each the closest range counts.
@@ -83,6 +90,24 @@ mod tests {
         ];
         for (accept, form) in cases {
             assert_eq!(Form::choose(accept, Form::Prometheus), form, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_for_those_who_ask_for_it() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+        for (accept, is_page) in [
+            (browser, true),
+            ("text/html", true),
+            ("TEXT/HTML, text/plain;q=0.5", true),
+            ("", false),
+            ("*/*", false),
+            ("text/*", false),
+            ("text/plain, text/html;q=0.5", false),
+            ("application/json", false),
+            ("text/html;q=0, */*", false),
+        ] {
+            assert_eq!(wants_html(accept), is_page, "{accept}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::refusal::{closing, refuse};
 use super::server::Line;
 use crate::aggregate::{Snapshot, SnapshotReader};
 use crate::events::{Chronicle, Event, Events};
-use crate::export::Figures;
+use crate::export::{Figures, Health};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -45,22 +45,39 @@ struct View<'a> {
     unix_milliseconds: u64,
     #[serde(flatten)]
     figures: Figures,
+    /// `starting`, `draining`, `degraded` or `ready`.
+    state: &'static str,
+    /// Miners without a pool connection that wait for one.
+    miners_waiting: u64,
+    /// Workers known by name.
+    workers: u64,
     pools: Vec<PoolEntry>,
     blocked_addresses: usize,
     events: &'a [Event],
 }
 
-fn view(now: &Snapshot, events: &Events) -> Utf8Bytes {
+pub(super) fn view(now: &Snapshot, events: &Events) -> Utf8Bytes {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let view = View {
         unix_milliseconds: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         figures: Figures::of(now),
+        state: state(now),
+        miners_waiting: now.shell(|shell| shell.waiting),
+        workers: now.workers,
         pools: PoolEntry::all(now),
         blocked_addresses: now.blocks.standing,
         events: &events.newest(0, 0, EVENTS_SHOWN).1,
     };
     // Numbers and texts can always be written.
     Utf8Bytes::from(serde_json::to_string(&view).unwrap_or_default())
+}
+
+/// The state of `/health`, where a healthy proxy is ready.
+fn state(now: &Snapshot) -> &'static str {
+    match Health::of(now).status {
+        "healthy" => "ready",
+        other => other,
+    }
 }
 
 /// Where listeners hear, and how many there may be.

@@ -2,6 +2,7 @@
 
 use super::accept::Form;
 use super::actions::BODY_BYTES_MAX;
+use super::dashboard;
 use super::refusal::refusal;
 use crate::aggregate::SnapshotReader;
 use crate::export::{CONTENT_TYPE, Exposition, Figures, Health};
@@ -13,19 +14,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-
-const INDEX: &str = "\
-loka-stratum
-
-/metrics  figures as Prometheus text, or as JSON with `Accept: application/json`
-/health   state of the proxy as JSON
-/livez    200 while the figures are being collected
-/readyz   200 when every shard has reported and no drain runs
-
-/api/v1/  status, pools, shards, workers, blocks, events, config; openapi.json tells all of it
-/metrics/events, /metrics/stream
-          figures each second as server-sent events, over a WebSocket
-";
 
 #[derive(Clone)]
 struct Admin {
@@ -42,12 +30,12 @@ pub(super) fn router(
     more: Router,
 ) -> Router {
     Router::new()
-        .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(Admin { snapshots, exposition, default })
+        .merge(dashboard::router())
         .merge(more)
         .method_not_allowed_fallback(|| async { refusal(StatusCode::METHOD_NOT_ALLOWED) })
         .fallback(|| async { refusal(StatusCode::NOT_FOUND) })

@@ -1,6 +1,7 @@
-//! The server over real sockets; the API in `api`, the feeds in `feeds`.
+//! The server over real sockets; the API in `api`, the page in `dashboard`, the feeds in `feeds`.
 
 mod api;
+mod dashboard;
 mod feeds;
 
 use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};

@@ -109,11 +109,10 @@ fn loopback_of(addresses: &[SocketAddr]) -> anyhow::Result<SocketAddr> {
 }
 
 fn greet(proxy: &Proxy, pool: &PoolHandle, arguments: &Arguments) -> std::io::Result<()> {
-    let metrics =
-        proxy.admin_address().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    let page = proxy.admin_address().map_or_else(|| "off".to_owned(), |address| format!("http://{address}/"));
     screen::say(&format_args!(
-        "proxy    {}   (point a miner here: any user name will do)\nmetrics  {metrics}\npool     {}   (embedded)\n\
-         miners   {}   (simulated)\nCtrl-C ends it.\n",
+        "proxy      {}   (point a miner here: any user name will do)\ndashboard  {page}\npool       {}   (embedded)\n\
+         miners     {}   (simulated)\nCtrl-C ends it.\n",
         proxy.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         pool.addr(),
         arguments.miners,

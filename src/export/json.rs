@@ -3,7 +3,7 @@
 use super::health::pool_label;
 use crate::aggregate::{ShardFigures, Snapshot};
 use hdrhistogram::Histogram;
-use loka_proto::{End, RejectClass};
+use loka_proto::{End, Reject, RejectClass};
 use loka_runtime::AllocatorFigures;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ pub struct Messages {
     pub sent: u64,
     /// Those that do not keep to the protocol.
     pub protocol_errors: u64,
+    /// Those of miners that the proxy refused, shares among them, by reason.
+    pub refused_by_reason: ByReason,
 }
 
 /// Times and resources.
@@ -238,6 +240,9 @@ impl Figures {
                 received: now.messages_received(),
                 sent: now.messages_sent(),
                 protocol_errors: now.protocol_errors(),
+                refused_by_reason: occurred(
+                    Reject::ALL.iter().map(|reason| (reason.label(), counts.rejects[reason.index()])),
+                ),
             },
             performance: Performance {
                 avg_response_time: response.mean,

@@ -119,6 +119,16 @@ impl Drop for Site {
     }
 }
 
+/// What the API says to a question, for tests elsewhere.
+pub(super) fn answer(path: &str) -> (u16, Value) {
+    Site::new("").get(path)
+}
+
+/// A blocked address as the API tells it.
+pub(super) fn one_block() -> Value {
+    Site::new(TOKEN).act("block", &json!({"address": "192.0.2.1"})).1["block"].clone()
+}
+
 fn document() -> Value {
     serde_json::from_str(include_str!("../openapi.json")).unwrap()
 }
