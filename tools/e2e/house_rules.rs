@@ -130,6 +130,7 @@ fn links_of_the_documents_lead_somewhere() {
         "config/UPGRADES.md",
         "config/TROUBLE.md",
         "config/deploy/README.md",
+        "config/observe/README.md",
         "shards/README.md",
     ] {
         let folder = root().join(document).parent().unwrap().to_owned();
