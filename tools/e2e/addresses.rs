@@ -150,6 +150,17 @@ fn violations_are_logged_with_evidence_and_without_secrets() {
 }
 
 #[test]
+fn with_too_little_memory_nobody_is_let_in_and_it_is_told() {
+    let pool = pool();
+    let proxy = Proxy::start(pool.addr(), &["--shards", "1", "--set", "security.max_memory_mib=1"]);
+    until("it is noticed", || proxy.metric("loka_stratum_memory_load") == 2.0);
+    until("shards are told", || is_let_in(&proxy, 1).is_none());
+    until("it is counted", || ended(&proxy, "overloaded") > 0.0);
+    assert_eq!(proxy.metric("loka_stratum_memory_limit_bytes"), f64::from(1 << 20));
+    assert_eq!(proxy.metric("loka_stratum_blocked_addresses"), 0.0, "it is nobody's fault");
+}
+
+#[test]
 fn protection_can_be_switched_off() {
     let pool = pool();
     let off = ["--shards", "1", "--set", "security.enable_ddos_protection=false"];
