@@ -67,6 +67,8 @@ export class Chart {
     if (known.length === 0) {
       const middle = { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle" };
       shape(this.svg, "text", middle, "The line begins when enough is known for a mean.");
+      [this.x, this.pointed] = [undefined, null];
+      this.tell();
       return;
     }
     const largest = known.reduce((a, b) => Math.max(a, b), 0) || 1;
