@@ -61,14 +61,21 @@ export class Chart {
     const last = this.samples.at(-1);
     if (width === 0 || last === undefined) return;
     const span = Math.max(SPAN_MIN_MS, last.at - this.samples[0].at);
-    const known = this.samples.flatMap((sample) => this.lines.map((line) => sample[line.key] ?? 0));
+    const known = this.samples.flatMap((sample) => this.lines.map((line) => sample[line.key])).filter((n) => n !== null);
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.svg.replaceChildren();
+    if (known.length === 0) {
+      const middle = { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle" };
+      shape(this.svg, "text", middle, "The line begins when enough is known for a mean.");
+      [this.x, this.pointed] = [undefined, null];
+      this.tell();
+      return;
+    }
     const largest = known.reduce((a, b) => Math.max(a, b), 0) || 1;
     const tick = step(largest * 1.05);
     const top = tick * Math.ceil((largest * 1.05) / tick);
     this.x = (at) => LEFT + ((at - (last.at - span)) / span) * (width - LEFT - RIGHT);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
-    this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    this.svg.replaceChildren();
     for (let value = 0; value <= top * 1.001; value += tick) {
       shape(this.svg, "line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) });
       shape(this.svg, "text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, this.format(value));
@@ -130,7 +137,7 @@ export class Chart {
   }
 
   point(event) {
-    if (this.samples.length === 0) return;
+    if (this.x === undefined) return;
     const { left, width } = this.svg.getBoundingClientRect();
     const span = Math.max(SPAN_MIN_MS, this.samples.at(-1).at - this.samples[0].at);
     const part = 1 - (event.clientX - left - LEFT) / (width - LEFT - RIGHT);
@@ -140,12 +147,12 @@ export class Chart {
 
   unpoint() {
     this.pointed = null;
-    if (this.samples.length > 0) this.tell();
+    if (this.x !== undefined) this.tell();
   }
 
   walk(event) {
     const by = { ArrowLeft: 5000, ArrowRight: -5000 }[event.key];
-    if (by === undefined || this.samples.length === 0) return;
+    if (by === undefined || this.x === undefined) return;
     event.preventDefault();
     const oldest = this.samples.at(-1).at - this.samples[0].at;
     this.pointed = Math.min(oldest, Math.max(0, (this.pointed ?? 0) + by));

@@ -67,6 +67,8 @@ function look() {
   if (isStale) {
     // Without a time: a screen reader reads it out whenever it changes.
     show("notice", `The proxy tells no figures: what you see is old. Connecting again. ${why}`);
+    at("state").className = "pill warn";
+    show("state", "unknown");
     document.title = "stale · loka-stratum";
   }
   const isStuck = isStale && performance.now() - opened > REOPEN_MS;
@@ -159,8 +161,8 @@ function showRejected(view, last) {
   const bad = view.shares.rejected + view.shares.refused;
   show("rejected", percent(bad, bad + view.shares.accepted));
   const lately = last.accepted === null ? null : last.rejected + last.refused;
-  const now = lately === null ? "" : `; ${percent(lately, lately + last.accepted)} of the last 10 s`;
-  show("rejected-more", `of all shares${now}`);
+  const now = lately === null ? "" : `; ${percent(lately, lately + last.accepted)} in the last 10 s`;
+  show("rejected-more", `of all${now}`);
 }
 
 function poolRow(pool) {
@@ -205,11 +207,15 @@ const noteRow = (note) => [
 
 // ---- What is asked for
 
+/** The proxy answered, and said no. */
+class Refused extends Error {}
+
 async function ask(path) {
   const answer = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(`${answer.status}: ${told.error}`);
-  return told;
+  if (answer.ok) return answer.json();
+  // What stands between may answer with no JSON.
+  const told = await answer.json().catch(() => ({ error: answer.statusText }));
+  throw new Refused(`${answer.status}: ${told.error}`);
 }
 
 const orders = {
@@ -232,7 +238,8 @@ async function askWorkers() {
     // Somebody may have asked for others meanwhile.
     if (mine === asked) showWorkers(list, search);
   } catch (error) {
-    if (mine === asked) empty("workers", `The workers cannot be shown: ${error.message}`);
+    // Without an answer the old ones stay: the page says that they are old.
+    if (mine === asked && error instanceof Refused) empty("workers", `The workers cannot be shown: ${error.message}`);
   }
 }
 
@@ -272,7 +279,7 @@ async function askBlocks() {
     const list = await ask(`/api/v1/blocks?limit=${BLOCKS}`);
     fill("blocks", list.items.map(blockRow), "No address is blocked. Those that attack, or that an operator blocks, would stand here.");
   } catch (error) {
-    empty("blocks", `The blocked addresses cannot be shown: ${error.message}`);
+    if (error instanceof Refused) empty("blocks", `The blocked addresses cannot be shown: ${error.message}`);
   }
 }
 
