@@ -1,8 +1,8 @@
 //! Just enough of PromQL to find what a query asks for: selectors with their matchers, and labels of groupings. It
 //! evaluates nothing, and knows no types: that is Prometheus' own work.
 
-/// Words that are no metric where no parenthesis follows.
-const WORDS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
+/// Words that are no metric where no parenthesis follows; aggregations stand before `by`.
+const WORDS: [&str; 10] = ["and", "or", "unless", "bool", "offset", "sum", "min", "max", "avg", "count"];
 /// Words whose parentheses hold labels.
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
