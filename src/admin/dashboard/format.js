@@ -1,4 +1,5 @@
-// Figures as text: each with its unit, all in the same way on the whole page. It touches no page.
+// Figures as text: each with its unit, all in the same way on the whole page, and none parted from it
+// at the end of a line. It touches no page.
 
 const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
@@ -23,29 +24,29 @@ function scaled(n, step, prefixes) {
 
 export function hashrate(perSecond) {
   const [n, prefix] = scaled(perSecond, 1000, ["", "k", "M", "G", "T", "P", "E", "Z"]);
-  return `${short(n)} ${prefix}H/s`;
+  return `${short(n)}\u00a0${prefix}H/s`;
 }
 
 export function bytes(n) {
   const [size, prefix] = scaled(n, 1024, ["", "Ki", "Mi", "Gi", "Ti"]);
-  return `${prefix === "" ? count(size) : short(size)} ${prefix}B`;
+  return `${prefix === "" ? count(size) : short(size)}\u00a0${prefix}B`;
 }
 
 /** A difficulty or another large number, as `65.5 k`. */
 export function large(n) {
   const [size, prefix] = scaled(n, 1000, ["", "k", "M", "G", "T", "P"]);
-  return prefix === "" ? short(size) : `${short(size)} ${prefix}`;
+  return prefix === "" ? short(size) : `${short(size)}\u00a0${prefix}`;
 }
 
-export const perSecond = (n) => `${short(n)} /s`;
+export const perSecond = (n) => `${short(n)}\u00a0/s`;
 
-export const milliseconds = (ms) => (ms >= 10000 ? `${short(ms / 1000)} s` : `${short(ms)} ms`);
+export const milliseconds = (ms) => (ms >= 10000 ? `${short(ms / 1000)}\u00a0s` : `${short(ms)}\u00a0ms`);
 
 /** Part of a whole in percent; a part of nothing is a dash. */
 export function percent(part, whole) {
   if (!(whole > 0)) return "–";
   const n = (100 * part) / whole;
-  return `${n > 0 && n < 0.01 ? "< 0.01" : n.toFixed(n >= 99.995 || n === 0 ? 0 : 2)} %`;
+  return `${n > 0 && n < 0.01 ? "< 0.01" : n.toFixed(n >= 99.995 || n === 0 ? 0 : 2)}\u00a0%`;
 }
 
 /** A time as its two largest parts: `2d 4h`, `4h 23m`, `23m 5s`, `5s`. */

@@ -161,7 +161,7 @@ function showRejected(view, last) {
   const bad = view.shares.rejected + view.shares.refused;
   show("rejected", percent(bad, bad + view.shares.accepted));
   const lately = last.accepted === null ? null : last.rejected + last.refused;
-  const now = lately === null ? "" : `; ${percent(lately, lately + last.accepted)} in the last 10 s`;
+  const now = lately === null ? "" : `; ${percent(lately, lately + last.accepted)} in the last 10\u00a0s`;
   show("rejected-more", `of all${now}`);
 }
 
