@@ -332,7 +332,8 @@ fn a_miner_that_ends_its_direction_gets_the_answers_to_its_last_shares() {
 /// What waits for a miner that does not read is bounded, and comes whole and in order when it reads again.
 #[test]
 fn a_miner_that_pauses_stops_its_pool_and_loses_nothing() {
-    const LINES: usize = 400;
+    const LINES_MAX: usize = 2_000;
+    const AT_ONCE: usize = 60;
     let pool = pool("");
     let way = Torn::start(&pool);
     way.to_pool.set(Fault::None);
@@ -343,16 +344,26 @@ fn a_miner_that_pauses_stops_its_pool_and_loses_nothing() {
     let held = Shape { bytes_per_second: Some(0), ..Shape::default() };
     way.torn.set(Fault::Shaped { up: Shape::default(), down: held });
     let text = "x".repeat(30_000);
-    for number in 0..LINES {
-        let line =
-            format!(r#"{{"id":null,"method":"client.show_message","params":["{number}"],"more":"{text}"}}"#);
-        assert_eq!(pool.broadcast(&line), 1, "the pool has not given up");
-    }
     let proxy = &way.proxy;
-    until("the pool is not read any more", || proxy.metric("loka_stratum_backpressure_pauses_total") >= 1.0);
+    let is_paused = || proxy.metric("loka_stratum_backpressure_pauses_total") >= 1.0;
+    let heard = || proxy.labelled(r#"loka_stratum_bytes_received_total{from="pool"}"#);
+    let (mut lines, mut bytes) = (0, 0);
+    // No faster than the proxy reads, or the pool would give up what it cannot get rid of.
+    while lines < LINES_MAX && !is_paused() {
+        for number in lines..lines + AT_ONCE {
+            let line = format!(
+                r#"{{"id":null,"method":"client.show_message","params":["{number}"],"more":"{text}"}}"#
+            );
+            assert_eq!(pool.broadcast(&line), 1, "the pool has not given up");
+            bytes += line.len();
+        }
+        lines += AT_ONCE;
+        until("it is read, or not any more", || heard() >= bytes as f64 || is_paused());
+    }
+    until("the pool is not read any more", is_paused);
     assert!(proxy.metric("loka_stratum_queued_bytes") < 512.0 * 1024.0);
     way.torn.set(Fault::None);
-    for number in 0..LINES {
+    for number in 0..lines {
         let line = miner.notice("client.show_message").unwrap();
         assert!(line.contains(&format!(r#"["{number}"]"#)), "{number}: {}", &line[..100]);
     }
