@@ -99,7 +99,7 @@ fn shown(text: &str) -> String {
 #[derive(Debug)]
 pub struct Chronicle {
     events: Events,
-    pools: Vec<(PoolState, String)>,
+    pools: Vec<PoolState>,
     stalled: Vec<bool>,
     redirects: u64,
     newest_block: Option<(Instant, IpAddr)>,
@@ -143,14 +143,13 @@ impl Chronicle {
 
     fn see_pools(&mut self, now: &Snapshot) {
         for (index, pool) in now.pools.iter().enumerate() {
-            let before = self.pools.get(index).map(|(state, _)| *state);
-            if before.is_some_and(|before| before != pool.state) {
+            if self.pools.get(index).is_some_and(|before| *before != pool.state) {
                 let cause = if pool.cause.is_empty() { "all is well" } else { pool.cause.as_str() };
                 let text = format!("pool {} is {}: {cause}", pool.name, pool.state.label());
                 self.events.add(EventKind::Pool, &text);
             }
         }
-        self.pools = now.pools.iter().map(|pool| (pool.state, pool.cause.clone())).collect();
+        self.pools = now.pools.iter().map(|pool| pool.state).collect();
     }
 
     fn see_shards(&mut self, now: &Snapshot) {

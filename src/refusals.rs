@@ -5,42 +5,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a request was refused before anybody looked at what it asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiRefusal {
-    /// It was made by a name that is not ours: a page of the web may have brought a browser to it.
-    Host,
-    /// A page of another site made a browser ask.
-    Origin,
-    /// There are no actions without `api.token`.
-    NoActions,
-    /// It brought no token.
-    NoToken,
-    /// It brought a wrong one.
-    WrongToken,
+loka_proto::labels! {
+    /// Why a request was refused before anybody looked at what it asks for.
+    pub enum ApiRefusal {
+        /// It was made by a name that is not ours: a page of the web may have brought a browser to it.
+        Host => "host",
+        /// A page of another site made a browser ask.
+        Origin => "origin",
+        /// There are no actions without `api.token`.
+        NoActions => "no_actions",
+        /// It brought no token.
+        NoToken => "no_token",
+        /// It brought a wrong one.
+        WrongToken => "wrong_token",
+    }
 }
 
 impl ApiRefusal {
-    /// All of them, in the order of their counters.
-    pub const ALL: [ApiRefusal; 5] = [
-        ApiRefusal::Host,
-        ApiRefusal::Origin,
-        ApiRefusal::NoActions,
-        ApiRefusal::NoToken,
-        ApiRefusal::WrongToken,
-    ];
-
-    /// The label of the metric.
-    pub fn label(self) -> &'static str {
-        match self {
-            ApiRefusal::Host => "host",
-            ApiRefusal::Origin => "origin",
-            ApiRefusal::NoActions => "no_actions",
-            ApiRefusal::NoToken => "no_token",
-            ApiRefusal::WrongToken => "wrong_token",
-        }
-    }
-
     /// What the client is told.
     pub fn told(self) -> &'static str {
         match self {
@@ -55,16 +36,16 @@ impl ApiRefusal {
 
 /// Counts refusals; clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct ApiRefusals(Arc<[AtomicU64; ApiRefusal::ALL.len()]>);
+pub struct ApiRefusals(Arc<[AtomicU64; ApiRefusal::COUNT]>);
 
 impl ApiRefusals {
     /// One more.
     pub fn add(&self, refusal: ApiRefusal) {
-        self.0[refusal as usize].fetch_add(1, Ordering::Relaxed);
+        self.0[refusal.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many so far.
     pub fn count(&self, refusal: ApiRefusal) -> u64 {
-        self.0[refusal as usize].load(Ordering::Relaxed)
+        self.0[refusal.index()].load(Ordering::Relaxed)
     }
 }

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 /// What the routes are made of, for programs as well.
 const DOCUMENT: &str = include_str!("openapi.json");
 /// Entries of a page where nobody says how many.
-const LIMIT_DEFAULT: usize = 100;
+pub(super) const LIMIT_DEFAULT: usize = 100;
 
 /// What the handlers work with.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 //!
 //! The aggregator's thread answers; when too many questions wait there, the answer is 503 and the client asks again.
 
-use super::api::Api;
+use super::api::{Api, LIMIT_DEFAULT};
 use super::refusal::{refusal, refuse};
 use crate::aggregate::{AskError, PAGE_MAX, Snapshot, Window, WorkerQuery, WorkerSort};
 use crate::export::{WorkerFigures, WorkersFigures};
@@ -13,9 +13,6 @@ use axum::response::{IntoResponse, Json, Response};
 use loka_proto::PoolId;
 use serde::Deserialize;
 use std::time::Duration;
-
-/// Workers of a page where nobody says how many.
-const LIMIT_DEFAULT: usize = 100;
 
 /// What pages can be sorted by.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

@@ -47,7 +47,7 @@ pub struct Snapshot {
     /// Whether the newest outcome of opening a pool connection was a failure.
     pub last_dial_failed: bool,
     /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
-    pub refusals: [u64; ApiRefusal::ALL.len()],
+    pub refusals: [u64; ApiRefusal::COUNT],
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -188,7 +188,7 @@ impl Snapshot {
             workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
-            refusals: ApiRefusal::ALL.map(|refusal| facts.refusals.count(refusal)),
+            refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

@@ -88,7 +88,7 @@ fn guard(config: &Config) -> Guard {
         allow: security.allow.clone(),
         deny: security.deny.clone(),
         connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
-        connects_per_minute: security.max_connects_per_minute.map(NonZeroU32::get),
+        connects_per_minute: security.max_connects_per_minute,
         score_max: security.enable_ddos_protection.then_some(SCORE_MAX),
         quotas: if security.enable_rate_limiting { quotas(&security.rate_limits) } else { Quotas::default() },
         block_us: us(security.blocked_ip_ttl),

@@ -1,6 +1,15 @@
 //! A token bucket in one word. It knows no limits: each call says what it costs and how much the bucket holds.
 
 use crate::tick::Tick;
+use std::num::NonZeroU32;
+
+const MINUTE_US: u64 = 60_000_000;
+
+/// Microseconds in which so many flow into a bucket that so many a minute may be taken from.
+#[must_use]
+pub fn cost_us(count: u64, per_minute: NonZeroU32) -> u64 {
+    count.saturating_mul(MINUTE_US) / u64::from(per_minute.get())
+}
 
 /// What is left in it follows from when it will be full again, so that is all that is kept. Amounts are given as the
 /// microseconds in which so much flows in.

@@ -2,6 +2,7 @@
 
 /// Declares a field-less enum with `ALL`, `COUNT`, `index()` and `label()`.
 /// The doc comment of a variant is its line in the documentation.
+#[macro_export]
 macro_rules! labels {
     (
         $(#[$meta:meta])*

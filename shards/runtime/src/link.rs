@@ -408,16 +408,6 @@ impl Link {
         self.go_on_closing(spares, now);
     }
 
-    /// A miner whose link is closing has said so much, which means nothing any more.
-    pub(crate) fn forget(&mut self, bytes: usize) {
-        self.credit = self.credit.saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX));
-    }
-
-    /// Whether a miner whose link is closing goes on talking: then it is not waited for until it has read its last bytes.
-    pub(crate) fn has_said_too_much(&self) -> bool {
-        self.credit < 0
-    }
-
     /// Takes the closing as far as it goes now.
     pub(crate) fn go_on_closing(&mut self, spares: &mut Spares, now: Tick) {
         if matches!(self.closing, Some(Closing::Flushing { .. })) && self.miner.queue.is_empty() {

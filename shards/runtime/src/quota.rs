@@ -2,10 +2,10 @@
 //!
 //! Pure. It only tells for how long nothing more is to be read from somebody; nothing is thrown away because of it.
 
+use loka_proto::bucket::cost_us;
 use loka_proto::{Bucket, Spent, Tick};
 use std::num::NonZeroU32;
 
-const MINUTE_US: u64 = 60_000_000;
 /// Bytes that a connection spends before its accounts are looked at: an honest miner needs most of an hour for them, so
 /// that it does not pay for being counted.
 pub(crate) const CREDIT_BYTES: i32 = 64 * 1024;
@@ -32,45 +32,17 @@ pub struct Quotas {
     pub window_us: u64,
 }
 
-/// What somebody had too much of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
-    /// Bytes of one connection.
-    ConnectionBytes,
-    /// Bytes of one address.
-    AddressBytes,
-    /// Messages of one address.
-    AddressRequests,
-    /// Authorizations of one address.
-    AddressAuthorizations,
-}
-
-impl Excess {
-    /// How many there are.
-    pub const COUNT: usize = 4;
-    /// All of them, by their index.
-    pub const ALL: [Excess; Self::COUNT] = [
-        Excess::ConnectionBytes,
-        Excess::AddressBytes,
-        Excess::AddressRequests,
-        Excess::AddressAuthorizations,
-    ];
-
-    /// Its name as a label of a metric.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Excess::ConnectionBytes => "connection_bytes",
-            Excess::AddressBytes => "address_bytes",
-            Excess::AddressRequests => "address_requests",
-            Excess::AddressAuthorizations => "address_authorizations",
-        }
-    }
-
-    /// Its place in [`Excess::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
+loka_proto::labels! {
+    /// What somebody had too much of.
+    pub enum Excess {
+        /// Bytes of one connection.
+        ConnectionBytes => "connection_bytes",
+        /// Bytes of one address.
+        AddressBytes => "address_bytes",
+        /// Messages of one address.
+        AddressRequests => "address_requests",
+        /// Authorizations of one address.
+        AddressAuthorizations => "address_authorizations",
     }
 }
 
@@ -97,8 +69,7 @@ fn charge(
     now: Tick,
     excess: Excess,
 ) -> Option<Pause> {
-    let limit = u64::from(limit?.get());
-    let us = bucket.charge(count.saturating_mul(MINUTE_US) / limit, window_us, now);
+    let us = bucket.charge(cost_us(count, limit?), window_us, now);
     (us > 0).then_some(Pause { excess, us })
 }
 

@@ -8,9 +8,11 @@
 use crate::plan::limits::VISITORS_MAX;
 use crate::quota::{Accounts, Pause, Quotas};
 use ipnet::IpNet;
+use loka_proto::bucket::cost_us;
 use loka_proto::{Bucket, End, Spent, Tick};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 const SECOND_US: u64 = 1_000_000;
 /// Microseconds in which a score halves.
@@ -28,7 +30,7 @@ pub struct Guard {
     /// Connections that one address may have over all shards.
     pub connections_max: Option<u32>,
     /// Connections that one address may make in a minute, on each shard.
-    pub connects_per_minute: Option<u32>,
+    pub connects_per_minute: Option<NonZeroU32>,
     /// The score at which an address is kept out, for each miner of it that works beside those that misbehave. `None`: never.
     pub score_max: Option<u32>,
     /// How much may be sent.
@@ -159,7 +161,8 @@ impl Visitors {
             return Err(Refused::Denied);
         }
         let host = host_of(address);
-        let (connections_max, pace_us) = (self.guard.connections_max, self.pace_us());
+        let connections_max = self.guard.connections_max;
+        let pace_us = self.guard.connects_per_minute.map_or(0, |limit| cost_us(1, limit));
         let Some(visitor) = self.visitor(host, now) else { return Ok(()) };
         if now < visitor.blocked_until {
             return Err(Refused::Blocked);
@@ -173,10 +176,6 @@ impl Visitors {
         visitor.connections += 1;
         self.note(host);
         Ok(())
-    }
-
-    fn pace_us(&self) -> u64 {
-        self.guard.connects_per_minute.map_or(0, |count| 60 * SECOND_US / u64::from(count.max(1)))
     }
 
     /// The record of an address; `None` when the table is full of others that matter.
@@ -327,7 +326,7 @@ mod tests {
 
     #[test]
     fn who_connects_too_often_waits() {
-        let mut visitors = visitors(|guard| guard.connects_per_minute = Some(60));
+        let mut visitors = visitors(|guard| guard.connects_per_minute = NonZeroU32::new(60));
         let storm = address("10.0.0.1");
         let entered = (0..100).filter(|_| visitors.enter(storm, NOW).is_ok()).count();
         assert_eq!((entered, visitors.enter(storm, NOW)), (60, Err(Refused::TooOften)));

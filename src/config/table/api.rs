@@ -1,12 +1,12 @@
 //! The keys of `[api]`.
 
-use crate::config::form::{Text, Words};
+use crate::config::form::{Hidden, Text, Words};
 use crate::config::key::Key;
 use crate::config::token::Token;
 
 pub(in crate::config) static API_TOKEN: Key<Token> = Key::new(
     "api.token",
-    Token(Text { min: 16, max: 256 }),
+    Token(Hidden(Text { min: 16, max: 256 })),
     "",
     "What a request that changes something must bring along as `Authorization: Bearer TOKEN`: blocking and kicking \
      addresses, draining, the level of the log. Empty means that nobody can. Never printed or logged.",

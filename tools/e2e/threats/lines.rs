@@ -2,7 +2,7 @@
 
 use crate::honest::{Honest, crew, ended, pool, quick};
 use crate::support::{Proxy, raise_open_files, until};
-use loka_attacks::{Conduct, Crew, CrewConfig, HALF_LINE_BYTES};
+use loka_attacks::{Conduct, Crew, CrewConfig, CrewReport, HALF_LINE_BYTES};
 
 const MIB: u64 = 1024 * 1024;
 /// KiB of private memory that the proxy may have at most: 256 MiB.
@@ -13,6 +13,17 @@ const GROWTH_MAX: u64 = 8 * MIB;
 const FACTOR_MAX: u64 = 4;
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
+/// What a crew did while an honest miner worked beside it, and the most memory that the proxy took meanwhile.
+fn beside(config: CrewConfig, honest: &mut Honest, proxy: &Proxy) -> (CrewReport, u64) {
+    let mut peak = proxy.memory("RssAnon");
+    let mut crew = Crew::start(config).unwrap();
+    while !crew.has_ended() {
+        honest.share();
+        peak = peak.max(proxy.memory("RssAnon"));
+    }
+    (crew.wait().unwrap(), peak)
+}
+
 /// Sends so many bytes without an end over so many connections, each made anew when it is closed.
 fn endless(connections: usize, bytes: u64) {
     raise_open_files();
@@ -22,15 +33,9 @@ fn endless(connections: usize, bytes: u64) {
     honest.share();
     let before = proxy.memory("RssAnon");
     let config = CrewConfig { bytes_max: Some(bytes), ..crew(&proxy, Conduct::EndlessLine, connections) };
-    let mut crew = Crew::start(config).unwrap();
-    let mut peak = before;
-    while !crew.has_ended() {
-        honest.share();
-        peak = peak.max(proxy.memory("RssAnon"));
-    }
-    let told = crew.wait().unwrap();
+    let (told, peak) = beside(config, &mut honest, &proxy);
     honest.share();
-    let growth = peak - before;
+    let growth = peak.saturating_sub(before);
     eprintln!(
         "{connections} connections: RssAnon {before} -> {peak} bytes, {told:?}, {} shares",
         honest.shares
@@ -91,14 +96,8 @@ fn unfinished_lines_cost_less_than_four_times_their_bytes_and_end_in_time() {
         connects_max: Some(CONNECTIONS),
         ..crew(&proxy, Conduct::HalfLine, usize::try_from(CONNECTIONS).unwrap())
     };
-    let mut crew = Crew::start(config).unwrap();
-    let mut peak = before;
-    while !crew.has_ended() {
-        honest.share();
-        peak = peak.max(proxy.memory("RssAnon"));
-    }
-    let told = crew.wait().unwrap();
-    let (growth, held) = (peak - before, told.held_bytes_max);
+    let (told, peak) = beside(config, &mut honest, &proxy);
+    let (growth, held) = (peak.saturating_sub(before), told.held_bytes_max);
     eprintln!("{held} bytes held open cost {growth}");
     assert_eq!(held, CONNECTIONS * HALF_LINE_BYTES as u64, "all stood open at one time");
     assert!(growth < FACTOR_MAX * held, "{held} bytes held open cost {growth}");

@@ -1,8 +1,10 @@
 //! Fourth stage: how many messages one connection may send, and how many of them may be shares and authorizations.
 
 use super::{Flow, Request, Stage, StageCx};
+use crate::bucket::cost_us;
 use crate::message::Method;
 use crate::session::{Client, Reject};
+use std::num::NonZeroU32;
 
 const MINUTE_US: u64 = 60_000_000;
 
@@ -19,27 +21,32 @@ pub struct RateLimit {
 }
 
 /// A limit of none is taken as one.
-fn cost_us(per_minute: u32) -> u64 {
-    MINUTE_US / u64::from(per_minute.max(1))
+fn cost_of_one(per_minute: u32) -> u64 {
+    cost_us(1, NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN))
 }
 
 impl RateLimit {
     /// At most `messages` a minute, which may come at once.
     #[must_use]
     pub fn per_minute(messages: u32) -> RateLimit {
-        RateLimit { window_us: MINUTE_US, message_us: cost_us(messages), submit_us: None, authorize_us: None }
+        RateLimit {
+            window_us: MINUTE_US,
+            message_us: cost_of_one(messages),
+            submit_us: None,
+            authorize_us: None,
+        }
     }
 
     /// Of which at most so many are shares.
     #[must_use]
     pub fn with_submits(self, per_minute: Option<u32>) -> RateLimit {
-        RateLimit { submit_us: per_minute.map(cost_us), ..self }
+        RateLimit { submit_us: per_minute.map(cost_of_one), ..self }
     }
 
     /// Of which at most so many are authorizations.
     #[must_use]
     pub fn with_authorizations(self, per_minute: Option<u32>) -> RateLimit {
-        RateLimit { authorize_us: per_minute.map(cost_us), ..self }
+        RateLimit { authorize_us: per_minute.map(cost_of_one), ..self }
     }
 
     /// What a limit allows in this time may come at once; one message always may.

@@ -134,6 +134,12 @@ impl Client {
         self.subscribed && !self.workers.is_empty()
     }
 
+    /// Whether it has said something that only miners say: asked to subscribe, or to be authorized.
+    #[must_use]
+    pub fn is_miner(&self) -> bool {
+        self.subscribed || !self.workers.is_empty()
+    }
+
     /// Workers on this connection.
     #[must_use]
     pub fn workers(&self) -> usize {

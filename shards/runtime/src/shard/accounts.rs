@@ -12,8 +12,8 @@ impl<P: Stage> Shard<P> {
     /// somebody was to be authorized.
     pub(super) fn spend(&mut self, key: usize, bytes: usize) {
         let link = &mut self.links[key];
-        link.credit = link.credit.saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX));
-        if link.credit < 0 || link.session.has_spent_authorizations() {
+        link.use_credit(bytes);
+        if link.has_used_its_credit() || link.session.has_spent_authorizations() {
             self.settle_accounts(key);
         }
     }
@@ -72,6 +72,17 @@ impl<P: Stage> Shard<P> {
 }
 
 impl Link {
+    /// The miner has sent so much.
+    pub(crate) fn use_credit(&mut self, bytes: usize) {
+        self.credit = self.credit.saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX));
+    }
+
+    /// Whether it has sent all that it may before somebody looks at it: at its accounts, or, while its link is closing, at
+    /// whether it ever stops.
+    pub(crate) fn has_used_its_credit(&self) -> bool {
+        self.credit < 0
+    }
+
     fn take_spent_bytes(&mut self) -> u64 {
         let spent = i64::from(CREDIT_BYTES) - i64::from(self.credit);
         self.credit = CREDIT_BYTES;

@@ -11,7 +11,6 @@ use std::io;
 
 impl<P: Stage> Shard<P> {
     pub(super) fn miner_ready(&mut self, key: usize, told: Readiness) {
-        self.heard = 0;
         if self.links[key].gone {
             return;
         }
@@ -49,9 +48,9 @@ impl<P: Stage> Shard<P> {
     /// The link is closing: bytes of the miner mean nothing any more, its end does.
     fn read_and_forget(&mut self, key: usize, told: Readiness) {
         if told.read || told.hangup {
-            let handle = |shard: &mut Self, count| shard.links[key].forget(count);
+            let handle = |shard: &mut Self, count| shard.links[key].use_credit(count);
             match self.read_side(key, Token::Miner(key), told, handle) {
-                Read::Bytes(..) if self.links[key].has_said_too_much() => {
+                Read::Bytes(..) if self.links[key].has_used_its_credit() => {
                     self.links[key].drop_miner(&mut self.spares)
                 }
                 Read::Broken | Read::TlsFailed => self.links[key].drop_miner(&mut self.spares),
@@ -103,7 +102,6 @@ impl<P: Stage> Shard<P> {
     }
 
     pub(super) fn pool_ready(&mut self, key: usize, told: Readiness) {
-        self.heard = 0;
         if self.links[key].gone || self.links[key].pool.socket.is_none() {
             return;
         }
@@ -134,7 +132,6 @@ impl<P: Stage> Shard<P> {
     }
 
     pub(super) fn timer_fired(&mut self, key: usize) {
-        self.heard = 0;
         let link = &mut self.links[key];
         if link.gone {
             return;

@@ -48,12 +48,15 @@ impl<P: Stage> Shard<P> {
             return self.forget_known();
         }
         self.warn(Trouble::NoMemory);
-        for _ in 0..SHED_PER_TICK {
-            let next = self.oldest_stranger().map(|(key, _)| key).or_else(|| self.dearest());
-            match next {
-                Some(key) => self.shed(key),
-                None => break,
-            }
+        let mut left = SHED_PER_TICK;
+        while left > 0
+            && let Some((key, _)) = self.oldest_stranger()
+        {
+            self.shed(key);
+            left -= 1;
+        }
+        for key in self.dearest(left) {
+            self.shed(key);
         }
     }
 
@@ -73,8 +76,9 @@ impl<P: Stage> Shard<P> {
         link.is_some_and(|link| link.session.client().id == id && !link.session.client().has_greeted())
     }
 
-    /// A link that keeps much: one that has never worked before one that has.
-    fn dearest(&self) -> Option<usize> {
+    /// Links that keep much, at most so many: those that have never worked before those that have, and then those that keep
+    /// most. All links are looked at once for it.
+    fn dearest(&self, count: usize) -> Vec<usize> {
         let kept = |link: &super::Link| {
             link.miner.queue.len()
                 + link.pool.queue.len()
@@ -82,8 +86,10 @@ impl<P: Stage> Shard<P> {
                 + link.session.bytes_kept()
         };
         let links = self.links.iter().filter(|(_, link)| !link.gone);
-        let dear = links.filter(|(_, link)| kept(link) >= SHED_WORKER_BYTES_MIN);
-        dear.max_by_key(|(_, link)| (!link.has_worked, kept(link))).map(|(key, _)| key)
+        let dear = links.map(|(key, link)| (!link.has_worked, kept(link), key));
+        let mut dear: Vec<_> = dear.filter(|(_, kept, _)| *kept >= SHED_WORKER_BYTES_MIN).collect();
+        dear.sort_unstable_by_key(|dear| std::cmp::Reverse(*dear));
+        dear.into_iter().take(count).map(|(.., key)| key).collect()
     }
 
     fn shed(&mut self, key: usize) {

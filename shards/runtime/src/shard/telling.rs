@@ -48,7 +48,7 @@ impl<P: Stage> Shard<P> {
     /// A connection ended for what it did. What it said is shown where it is no Stratum; in Stratum, passwords are said.
     pub(super) fn tell_ended(&mut self, key: usize, end: End) {
         let client = self.links[key].session.client();
-        if end.offence(client.subscribed || client.workers() > 0).is_none() {
+        if end.offence(client.is_miner()).is_none() {
             return;
         }
         if matches!(end, End::NotStratum | End::BadProxyHeader | End::TlsFailed) && self.heard > 0 {

@@ -121,6 +121,7 @@ impl<P: Stage> Shard<P> {
         if !self.links.contains(key) {
             return;
         }
+        self.heard = 0;
         if catch_unwind(AssertUnwindSafe(|| handler(self))).is_err() {
             self.after_panic(key);
         }
@@ -168,8 +169,7 @@ impl<P: Stage> Shard<P> {
         let Some(address) = link.address else { return };
         let end = link.end.unwrap_or(End::Panicked);
         let client = link.session.client();
-        let conduct =
-            Conduct { is_miner: client.subscribed || client.workers() > 0, has_worked: link.has_worked };
+        let conduct = Conduct { is_miner: client.is_miner(), has_worked: link.has_worked };
         if self.visitors.leave(address, end, conduct, self.now) {
             tracing::debug!(shard = self.report.shard, %address, %end, "an address is kept out for a while");
         }
