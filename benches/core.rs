@@ -65,9 +65,22 @@ fn session(c: &mut Criterion) {
             black_box(plain.out.to_miner.len())
         });
     });
+    let mut hashing = Bench::hashing(standard(), UserRule::default());
+    group.bench_function("share_and_answer/hashed", |b| {
+        b.iter(|| {
+            let said = hashing.share();
+            hashing.prove();
+            black_box(said)
+        });
+    });
+    assert!(hashing.stats.counts.shares.best_difficulty > 0.0, "they were hashed");
     group.throughput(bytes(NOTIFY));
     // A job that came before is known from its words; without a memory for it every job is new.
-    for (name, jobs) in [("notify", JobBodies::new(false)), ("notify_known", JobBodies::new(true))] {
+    for (name, jobs) in [
+        ("notify", JobBodies::new(false).hashing(false)),
+        ("notify_hashing", JobBodies::new(false)),
+        ("notify_known", JobBodies::new(true)),
+    ] {
         plain.jobs = jobs;
         group.bench_function(name, |b| {
             b.iter(|| {

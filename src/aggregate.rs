@@ -3,6 +3,7 @@
 //! It asks no shard for anything and no shard waits for it: it polls the mailboxes on its own thread. Whoever wants
 //! numbers reads the latest [`Snapshot`].
 
+mod finds;
 mod memory;
 mod process;
 mod profile;
@@ -12,6 +13,7 @@ pub(crate) mod tests;
 mod totals;
 mod workers;
 
+pub use finds::{FINDS_KEPT, FINDS_PER_MINUTE, Found};
 pub use memory::{MemoryFigures, MemoryWatch};
 pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
@@ -225,6 +227,8 @@ struct State {
     interval: Duration,
     totals: Totals,
     workers: WorkerBook,
+    /// Blocks that the log was told of.
+    finds_told: u64,
     mark: Mark,
     rates: Rates,
     process: ProcessFigures,
@@ -256,6 +260,7 @@ impl State {
             interval,
             totals,
             workers,
+            finds_told: 0,
             mark,
             rates,
             process,
@@ -293,12 +298,22 @@ impl State {
         }
     }
 
+    fn log_finds(&mut self) {
+        let told = self.finds_told;
+        for (number, found) in self.totals.finds.newest().iter().filter(|(number, _)| *number >= told) {
+            let not_told = self.totals.finds.take_untold();
+            Found::of(found, &self.facts.pools.borrow()).log(not_told);
+            self.finds_told = number + 1;
+        }
+    }
+
     fn tick(&mut self, now: Instant, last: bool) {
         let (totals, workers) = (&mut self.totals, &mut self.workers);
         (self.collect)(&mut |report| {
             totals.add(report, now);
             workers.add(&report.workers, now);
         });
+        self.log_finds();
         // Process figures cost a listing of all descriptors: they are read once an interval, not on every look.
         if last || now.duration_since(self.mark.at) >= self.interval {
             self.process = self.memory.read(now);

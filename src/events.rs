@@ -1,9 +1,9 @@
 //! What happened to the proxy lately, for people: a bounded ring of short notes, each with a number and a time.
 //!
 //! It refuses to be a log (the oldest notes are forgotten), and to hold anything of a single miner's life: changes of pools,
-//! shards and the whole, and what an operator did.
+//! shards and the whole, blocks that were found, and what an operator did.
 
-use crate::aggregate::Snapshot;
+use crate::aggregate::{Found, Snapshot};
 use loka_proto::PoolState;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ pub enum EventKind {
     Unblock,
     /// An operator ended the connections of an address.
     Kick,
+    /// A share was a block, by the target of its job.
+    BlockCandidate,
     /// The proxy is about to end.
     Drain,
     /// The level of the log was changed.
@@ -102,6 +104,7 @@ pub struct Chronicle {
     pools: Vec<PoolState>,
     stalled: Vec<bool>,
     redirects: u64,
+    finds: u64,
     newest_block: Option<(Instant, IpAddr)>,
     draining: bool,
 }
@@ -114,6 +117,7 @@ impl Chronicle {
             pools: Vec::new(),
             stalled: Vec::new(),
             redirects: 0,
+            finds: 0,
             newest_block: None,
             draining: false,
         };
@@ -134,6 +138,11 @@ impl Chronicle {
             let text = format!("pool {name} asks its miners to go to {}{port}", redirect.host);
             self.events.add(EventKind::Redirect, &text);
             self.redirects = number + 1;
+        }
+        let seen = self.finds;
+        for (number, found) in now.finds.iter().filter(|(number, _)| *number >= seen) {
+            self.events.add(EventKind::BlockCandidate, &Found::of(found, &now.pools).to_string());
+            self.finds = number + 1;
         }
         if now.draining && !self.draining {
             self.events.add(EventKind::Drain, "the proxy drains: it takes no more miners and ends");

@@ -26,9 +26,18 @@ pub(crate) struct Bench<P> {
 
 impl<P: Stage> Bench<P> {
     pub(crate) fn new(pipeline: P, user: UserRule) -> Bench<P> {
+        Bench::with(pipeline, user, JobBodies::default().hashing(false))
+    }
+
+    /// The same where shares are hashed once they are answered, as by default.
+    pub(crate) fn hashing(pipeline: P, user: UserRule) -> Bench<P> {
+        Bench::with(pipeline, user, JobBodies::default())
+    }
+
+    fn with(pipeline: P, user: UserRule, jobs: JobBodies) -> Bench<P> {
         let session = Session::new(ClientId(1), Tick(0));
         let policy = Policy::for_pool(PoolPolicy { user, ..PoolPolicy::default() });
-        let (parser, jobs, stats) = (Parser::default(), JobBodies::default(), Stats::default());
+        let (parser, stats) = (Parser::default(), Stats::default());
         let mut bench = Bench {
             session,
             pipeline,
@@ -90,6 +99,11 @@ impl<P: Stage> Bench<P> {
             self.nonce += 1;
             renumber(line, self.nonce);
         }
+    }
+
+    /// Hashes what waits for it.
+    pub(crate) fn prove(&mut self) {
+        self.jobs.prove(usize::MAX, &mut self.workers, &mut self.stats);
     }
 
     pub(crate) fn share(&mut self) -> usize {

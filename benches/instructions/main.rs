@@ -49,6 +49,14 @@ fn parse(mut reader: Box<Reader>) -> Box<Reader> {
     args = (standard(), UserRule::default(), &[steps::rejected], steps::rejected),
     config = limit("session/share_rejected")
 )]
+#[bench::share_claimed(
+    args = (standard(), UserRule::default(), &[steps::hashing, steps::share, steps::prove], steps::share),
+    config = limit("session/share_claimed")
+)]
+#[bench::hash(
+    args = (standard(), UserRule::default(), &[steps::hashing, steps::share, steps::prove, steps::share], steps::prove),
+    config = limit("session/hash")
+)]
 #[bench::sixteen_submits(
     args = (standard(), UserRule::default(), &[steps::submits, steps::answers], steps::submits),
     config = limit("session/sixteen_submits")
@@ -60,6 +68,10 @@ fn parse(mut reader: Box<Reader>) -> Box<Reader> {
 #[bench::notify(
     args = (standard(), UserRule::default(), &[steps::remember_no_jobs, steps::notify], steps::notify),
     config = limit("session/notify")
+)]
+#[bench::notify_hashing(
+    args = (standard(), UserRule::default(), &[steps::decode_all_jobs, steps::notify], steps::notify),
+    config = limit("session/notify_hashing")
 )]
 #[bench::notify_known(
     args = (standard(), UserRule::default(), &[steps::notify], steps::notify),

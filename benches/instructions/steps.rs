@@ -75,7 +75,21 @@ pub(crate) fn answers(link: &mut Link) {
 
 /// Every job is new from here on, as without `performance.enable_string_interning`.
 pub(crate) fn remember_no_jobs(link: &mut Link) {
+    link.bench.jobs = JobBodies::new(false).hashing(false);
+}
+
+/// The same, and each is decoded, so that shares for it can be hashed.
+pub(crate) fn decode_all_jobs(link: &mut Link) {
     link.bench.jobs = JobBodies::new(false);
+}
+
+/// Shares are hashed, from the first one on.
+pub(crate) fn hashing(link: &mut Link) {
+    link.bench = Bench::hashing(standard(), UserRule::default());
+}
+
+pub(crate) fn prove(link: &mut Link) {
+    link.bench.prove();
 }
 
 pub(crate) fn notify(link: &mut Link) {

@@ -27,6 +27,7 @@ enum Sort {
     #[serde(rename = "hashrate_24h")]
     HashrateDay,
     Rejects,
+    BestShare,
     LastShare,
 }
 
@@ -69,6 +70,7 @@ impl Wanted {
             Sort::HashrateQuarter => (WorkerSort::Hashrate(Window::Quarter), true),
             Sort::HashrateDay => (WorkerSort::Hashrate(Window::Day), true),
             Sort::Rejects => (WorkerSort::Rejects, true),
+            Sort::BestShare => (WorkerSort::Best, true),
             Sort::LastShare => (WorkerSort::LastShare, true),
         };
         let descending = match self.order {

@@ -3,7 +3,7 @@
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
 use crate::pools::PoolView;
 use crate::refusals::ApiRefusal;
-use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
+use loka_proto::{Candidate, Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub workers: u64,
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: Vec<(u64, Redirect)>,
+    /// The newest blocks that miners found, each with its number.
+    pub finds: Vec<(u64, Arc<Candidate>)>,
     /// Whether the newest outcome of opening a pool connection was a failure.
     pub last_dial_failed: bool,
     /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
@@ -187,6 +189,7 @@ impl Snapshot {
             memory: *facts.memory.borrow(),
             workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
+            finds: totals.finds.newest(),
             last_dial_failed: totals.last_dial_failed,
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
             log_lines_dropped: facts.dropped_lines.count(),

@@ -1,5 +1,6 @@
 //! Sums since the start. Merging is all that happens here; nothing is derived.
 
+use super::finds::Finds;
 use loka_proto::stats::REDIRECTS_MAX;
 use loka_proto::{Redirect, Stats};
 use loka_runtime::{Report, Shell};
@@ -16,6 +17,8 @@ pub struct Totals {
     /// The last requests of pools to go elsewhere, each with its number.
     pub redirects: VecDeque<(u64, Redirect)>,
     redirects_counted: u64,
+    /// The newest blocks that miners found.
+    pub finds: Finds,
     /// Whether the newest outcome of opening a pool connection was a failure. A report that holds both counts as a
     /// success: the pool can be reached.
     pub last_dial_failed: bool,
@@ -41,6 +44,7 @@ impl Totals {
             stats: Stats::default(),
             redirects: VecDeque::new(),
             redirects_counted: 0,
+            finds: Finds::default(),
             shards: vec![ShardTotals::default(); shards],
             last_dial_failed: false,
         }
@@ -56,6 +60,9 @@ impl Totals {
             if self.redirects.len() > REDIRECTS_MAX {
                 self.redirects.pop_front();
             }
+        }
+        for found in self.stats.candidates.drain(..) {
+            self.finds.add(&found, now);
         }
         if !report.stats.connect_us.is_empty() {
             self.last_dial_failed = false;

@@ -4,6 +4,7 @@
 //! itself, so that nothing is copied while nobody asks. It refuses to remember more than [`WORKERS_KEPT_MAX`] names: of those
 //! without a connection, the ones longest silent make room, and their counts join those of all others.
 
+mod best;
 mod hashrate;
 mod question;
 mod reader;
@@ -15,6 +16,7 @@ pub use question::{PAGE_MAX, WorkerPage, WorkerQuery, WorkerSort, WorkerView};
 pub use reader::{AskError, WorkersReader};
 pub(super) use reader::{Wake, Waker};
 
+use best::Best;
 use hashrate::Means;
 use loka_proto::{PoolId, Reject, RejectClass, WorkerCounts, WorkerNews};
 use std::collections::HashMap;
@@ -95,6 +97,7 @@ struct Record {
     agent: Option<Arc<str>>,
     shares: WorkerShares,
     means: Means,
+    best: Best,
     difficulty: f64,
     first_ms: u64,
     /// When it was heard of last.
@@ -112,6 +115,7 @@ impl Record {
             agent: None,
             shares: WorkerShares::default(),
             means: Means::new(now_ms),
+            best: Best::default(),
             difficulty: 0.0,
             first_ms: now_ms,
             heard_ms: now_ms,
@@ -128,6 +132,7 @@ impl Record {
         self.sessions += i64::from(news.sessions);
         self.heard_ms = now_ms;
         self.means.add(now_ms, counts.accepted_difficulty, counts.waited_us, counts.answered());
+        self.best.add(counts.best_difficulty, now_ms);
         if let Some(ago_us) = news.accepted_ago_us {
             self.accepted_ms = self.accepted_ms.max(Some(now_ms.saturating_sub(ago_us / 1_000)));
         }
@@ -236,13 +241,14 @@ impl WorkerBook {
         // From the last place on, so that what takes the place of one is never one that is yet to go.
         gone.sort_unstable_by_key(|(_, place)| std::cmp::Reverse(*place));
         for (_, place) in gone {
-            self.forget(place);
+            self.forget(place, self.ms(now));
         }
     }
 
-    fn forget(&mut self, place: usize) {
+    fn forget(&mut self, place: usize, now_ms: u64) {
         let record = self.records.swap_remove(place);
         self.others.shares.merge(&record.shares);
+        self.others.best.merge(&record.best, now_ms);
         self.forgotten += 1;
         if let Some(name) = &record.name {
             self.places.remove(name);

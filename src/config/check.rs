@@ -208,6 +208,7 @@ impl View<'_> {
             address: self.get(&table::METRICS_ADDRESS),
             prometheus_port: port(self.get(&table::METRICS_PROMETHEUS_PORT)),
             collection_interval: self.get(&table::METRICS_COLLECTION_INTERVAL),
+            enable_share_hashing: self.get(&table::METRICS_ENABLE_SHARE_HASHING),
         }
     }
 

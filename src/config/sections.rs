@@ -117,6 +117,8 @@ pub struct MetricsConfig {
     pub prometheus_port: u16,
     /// How often the shards' boxes are collected; 100 ms to 1 h.
     pub collection_interval: Duration,
+    /// Whether answered shares are hashed, to know the best of them and those that are blocks.
+    pub enable_share_hashing: bool,
 }
 
 impl MetricsConfig {

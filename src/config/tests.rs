@@ -131,6 +131,7 @@ const OTHER: &[(&str, &str)] = &[
     ("metrics.address", "\"::1\""),
     ("metrics.prometheus_port", "9091"),
     ("metrics.collection_interval", "30"),
+    ("metrics.enable_share_hashing", "false"),
     ("api.token", "\"0123456789abcdef\""),
     ("api.hosts", "[\"farm.example\", \"10.0.0.5\"]"),
     ("logging.level", "\"debug\""),

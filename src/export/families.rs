@@ -7,7 +7,7 @@ use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{ShardFigures, Snapshot};
 use crate::refusals::ApiRefusal;
 use loka_proto::{
-    Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
+    BlockAnswer, Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
 };
 use loka_runtime::{Excess, MemoryLoad};
 use std::time::{Duration, UNIX_EPOCH};
@@ -290,6 +290,27 @@ pub static FAMILIES: &[Family] = &[
         &[],
         "Sum of the difficulties of accepted shares; times 2^32 it is the expected number of hashes.",
         |now, out| out.value(&[], now.stats.counts.shares.accepted_difficulty),
+    ),
+    counter(
+        "loka_stratum_shares_below_difficulty_total",
+        &[],
+        "Shares that the pool answered, though easier by their hash than it asked for.",
+        |now, out| out.count(now.stats.counts.shares.below_difficulty),
+    ),
+    gauge(
+        "loka_stratum_best_share_difficulty",
+        &[],
+        "Difficulty of the hardest accepted share by its hash, since the start.",
+        |now, out| out.value(&[], now.stats.counts.shares.best_difficulty),
+    ),
+    counter(
+        "loka_stratum_block_candidates_total",
+        &["answer"],
+        "Shares that were blocks by the target of their job, by what the pool said.",
+        |now, out| {
+            let found = &now.stats.counts.block_candidates;
+            BlockAnswer::ALL.iter().for_each(|said| out.value(&[said.label()], found[said.index()] as f64));
+        },
     ),
     counter(
         "loka_stratum_authorizations_total",

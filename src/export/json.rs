@@ -3,7 +3,7 @@
 use super::health::pool_label;
 use crate::aggregate::{ShardFigures, Snapshot};
 use hdrhistogram::Histogram;
-use loka_proto::{End, Reject, RejectClass};
+use loka_proto::{BlockAnswer, End, Reject, RejectClass};
 use loka_runtime::AllocatorFigures;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -142,6 +142,12 @@ pub struct ShareFigures {
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
     pub accepted_difficulty: f64,
+    /// Answered by the pool, though easier than it asked for by their hash.
+    pub below_difficulty: u64,
+    /// Difficulty of the hardest accepted share by its hash; null where none was hashed.
+    pub best_difficulty: Option<f64>,
+    /// Shares that were blocks by the target of their job, by what the pool said.
+    pub block_candidates: BTreeMap<&'static str, u64>,
 }
 
 /// Answers to `mining.authorize`.
@@ -293,6 +299,12 @@ impl ShareFigures {
             unanswered: shares.unanswered,
             refused: shares.refused,
             accepted_difficulty: shares.accepted_difficulty,
+            below_difficulty: shares.below_difficulty,
+            best_difficulty: (shares.best_difficulty > 0.0).then_some(shares.best_difficulty),
+            block_candidates: BlockAnswer::ALL
+                .iter()
+                .map(|answer| (answer.label(), now.stats.counts.block_candidates[answer.index()]))
+                .collect(),
         }
     }
 }

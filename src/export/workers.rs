@@ -42,6 +42,10 @@ pub struct WorkerFigures<'a> {
     pub shares: SharesFigures,
     /// Difficulty of its newest share that a pool answered.
     pub difficulty: Option<f64>,
+    /// Difficulty of its hardest accepted share by the hash, since it is known; null where none was hashed.
+    pub best_difficulty: Option<f64>,
+    /// The same of the last 18 to 24 hours.
+    pub best_difficulty_24h: Option<f64>,
     /// Milliseconds from a share to its answer, on average over 15 minutes.
     pub response_ms: Option<f64>,
     /// Seconds since it was first heard of.
@@ -114,6 +118,8 @@ impl<'a> WorkerFigures<'a> {
             hashrate: Hashrate { minute, quarter, day },
             shares: SharesFigures::of(&worker.shares),
             difficulty: (worker.difficulty > 0.0).then_some(worker.difficulty),
+            best_difficulty: worker.best,
+            best_difficulty_24h: worker.best_of_day,
             response_ms: worker.response_us.map(|us| us / 1_000.0),
             known_seconds: worker.known_for.as_secs_f64(),
             last_share_seconds: worker.last_share_ago.map(|ago| ago.as_secs_f64()),

@@ -75,6 +75,7 @@ pub(super) fn shard_plan(
         connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
         spare_buffers: config.performance.buffer_pool_size,
         interns_jobs: config.performance.enable_string_interning,
+        hashes_shares: config.metrics.enable_share_hashing,
         linger: config.performance.enable_lingering,
     }
 }

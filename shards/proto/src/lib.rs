@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod limits;
 pub mod message;
 pub mod middleware;
+pub mod proof;
 pub mod session;
 pub mod stats;
 pub mod tick;
@@ -20,6 +21,7 @@ pub mod workers;
 pub use bucket::Bucket;
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
+pub use proof::{BlockAnswer, Candidate};
 pub use session::{
     Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
     Reject, Session, Spent, UserRule,

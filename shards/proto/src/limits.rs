@@ -59,6 +59,19 @@ pub const BAD_SHARES_TOLD_MAX: u32 = 32;
 pub const JOB_BODIES_MAX: usize = 4;
 /// Longest job body that is remembered, in bytes.
 pub const JOB_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Jobs that a shard keeps to hash shares for, and bytes of them. A job that all miners have is one; of a job takes a kilobyte
+/// or so.
+pub const WORKS_MAX: usize = 2_048;
+/// See [`WORKS_MAX`].
+pub const WORKS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Jobs that are kept however old they are: the newest of each pool among them.
+pub const WORKS_MIN: usize = 32;
+/// Characters of a job's id that are shown with a block.
+pub const JOB_TEXT_CHARS_MAX: usize = 32;
+/// Shares that may wait to be hashed: those of some full reads. The oldest is hashed at once when there is no more room.
+pub const CLAIMS_MAX: usize = 1_024;
+/// Blocks that one report tells of; others are counted.
+pub const CANDIDATES_PER_REPORT: usize = 8;
 /// Workers that one connection may authorize.
 pub const WORKERS_MAX: usize = 32;
 /// Workers that a shard tells apart: twice as many as it has connections. Names are invented by whoever connects.
@@ -103,6 +116,11 @@ const _: () = {
     assert!(
         OUT_BYTES_MAX >= EARLY_BYTES_MAX + POOL_LINE_BYTES_MAX,
         "what was held early fits with its trigger"
+    );
+    assert!(WORKS_MIN >= POOLS_MAX && WORKS_MIN < WORKS_MAX);
+    assert!(
+        WORKS_BYTES_MAX >= WORKS_MIN * POOL_LINE_BYTES_MAX / 2,
+        "hexadecimal is twice as long as what it says"
     );
     assert!(SHARES_KEPT_MAX >= JOBS_MAX);
     assert!(JOBS_MAX <= 1 << 7, "the numbers of jobs that are remembered differ in eight bits");

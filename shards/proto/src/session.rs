@@ -315,6 +315,7 @@ impl Session {
         self.dial = false;
         cx.stats.counts.ends[end.index()] += 1;
         cx.stats.counts.shares.unanswered += self.pending.submits() as u64;
+        self.claim_unanswered(cx);
         self.leave_workers(cx.workers);
         self.miner_lines = Carry::default();
         self.pool_lines = Carry::default();

@@ -1,6 +1,8 @@
 //! What one shard counted since its last report: plain integers and histograms, no atomics, no globals.
 
+use crate::limits::CANDIDATES_PER_REPORT;
 use crate::message::Method;
+use crate::proof::{BlockAnswer, Candidate};
 use crate::session::{End, Filtered, PoolId, PoolLoss, Reject};
 use crate::verdict::{RejectClass, Verdict};
 use hdrhistogram::Histogram;
@@ -44,6 +46,10 @@ pub struct Shares {
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
     pub accepted_difficulty: f64,
+    /// Answered by the pool, though easier than it asked for by their hash.
+    pub below_difficulty: u64,
+    /// Difficulty of the hardest one that the pool accepted, by its hash; zero where none is known.
+    pub best_difficulty: f64,
 }
 
 /// Results of `mining.authorize`.
@@ -76,6 +82,8 @@ pub struct Counts {
     pub configure_answered: u64,
     /// Miners that were moved to another pool connection and stayed.
     pub moved: u64,
+    /// Shares that are blocks by their job's own target, by what the pool said of them.
+    pub block_candidates: [u64; BlockAnswer::COUNT],
 }
 
 impl Default for Counts {
@@ -90,6 +98,7 @@ impl Default for Counts {
             authorizations: Authorizations::default(),
             configure_answered: 0,
             moved: 0,
+            block_candidates: [0; BlockAnswer::COUNT],
         }
     }
 }
@@ -110,10 +119,13 @@ impl Counts {
         self.shares.lost += other.shares.lost;
         self.shares.refused += other.shares.refused;
         self.shares.accepted_difficulty += other.shares.accepted_difficulty;
+        self.shares.below_difficulty += other.shares.below_difficulty;
+        self.shares.best_difficulty = self.shares.best_difficulty.max(other.shares.best_difficulty);
         self.authorizations.accepted += other.authorizations.accepted;
         self.authorizations.refused += other.authorizations.refused;
         self.configure_answered += other.configure_answered;
         self.moved += other.moved;
+        add(&mut self.block_candidates, &other.block_candidates);
     }
 }
 
@@ -199,6 +211,8 @@ pub struct Stats {
     pub pools: Vec<PoolStats>,
     /// At most [`REDIRECTS_MAX`] that were asked for since the last report.
     pub redirects: Vec<Redirect>,
+    /// At most [`CANDIDATES_PER_REPORT`] shares that are blocks, of those found since the last report.
+    pub candidates: Vec<Candidate>,
 }
 
 impl Default for Stats {
@@ -209,6 +223,7 @@ impl Default for Stats {
             connect_us: latency_histogram(),
             pools: Vec::new(),
             redirects: Vec::new(),
+            candidates: Vec::new(),
         }
     }
 }
@@ -264,6 +279,14 @@ impl Stats {
         }
     }
 
+    /// Counts a share that is a block, and tells of it unless there are too many.
+    pub(crate) fn candidate(&mut self, candidate: Candidate) {
+        self.counts.block_candidates[candidate.answer().index()] += 1;
+        if self.candidates.len() < CANDIDATES_PER_REPORT {
+            self.candidates.push(candidate);
+        }
+    }
+
     /// Adds all that `other` counted.
     pub fn merge(&mut self, other: &Stats) {
         self.counts.merge(&other.counts);
@@ -274,6 +297,8 @@ impl Stats {
             self.pool(PoolId::of(index)).merge(pool);
         }
         other.redirects.iter().for_each(|redirect| self.redirect(redirect.clone()));
+        let room = CANDIDATES_PER_REPORT.saturating_sub(self.candidates.len());
+        self.candidates.extend(other.candidates.iter().take(room).cloned());
     }
 
     /// Sets everything to zero and keeps the memory.
@@ -283,6 +308,7 @@ impl Stats {
         self.connect_us.clear();
         self.pools.fill_with(PoolStats::default);
         self.redirects.clear();
+        self.candidates.clear();
     }
 }
 

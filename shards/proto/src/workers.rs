@@ -213,6 +213,17 @@ impl Workers {
         }
     }
 
+    /// An accepted share has this difficulty by its hash.
+    pub(crate) fn found(&mut self, id: WorkerId, difficulty: f64) {
+        let counts = &mut self.change(id).counts;
+        counts.best_difficulty = counts.best_difficulty.max(difficulty);
+    }
+
+    /// The name of a worker, if it has one.
+    pub(crate) fn name(&self, id: WorkerId) -> Option<Arc<str>> {
+        self.entries[id.index()].name.clone()
+    }
+
     /// A share that the proxy refused.
     pub(crate) fn refused(&mut self, id: WorkerId, reject: Reject) {
         bump(&mut self.change(id).counts.refused[reject.index()]);

@@ -77,6 +77,9 @@ pub mod limits {
     /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
     /// come five seconds apart from each.
     pub const WORKERS_PER_REPORT: usize = 4_096;
+    /// Shares that are hashed in a turn, when all else has been done; the others in the next. One takes two or three
+    /// microseconds where the CPU has instructions for it, and four to five times as long where not.
+    pub const HASHES_PER_TURN: usize = 64;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 
@@ -205,6 +208,8 @@ pub struct ShardPlan {
     pub spare_buffers: usize,
     /// Whether a job that came before, to any miner of the shard, is passed on without being checked again.
     pub interns_jobs: bool,
+    /// Whether answered shares are hashed, to know the best of them and those that are blocks.
+    pub hashes_shares: bool,
     /// Whether the shard waits for its sockets itself between two ticks, instead of in its executor every time.
     pub linger: bool,
 }

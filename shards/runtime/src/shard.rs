@@ -244,7 +244,7 @@ impl<P: Stage> Shard<P> {
         }
         plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
         let clock = Clock::start();
-        let jobs = JobBodies::new(plan.interns_jobs);
+        let jobs = JobBodies::new(plan.interns_jobs).hashing(plan.hashes_shares);
         let now = clock.now();
         let visitors = Visitors::new(plan.guard.clone());
         let pools = Pools::new(&plan.pools, plan.connects_per_second, now);
@@ -305,11 +305,11 @@ impl<P: Stage> Shard<P> {
         let heart = Rc::new(Cell::new(true));
         let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();
         while !(self.drain_until.is_some() && self.links.is_empty()) {
-            let wait = if self.queues.are_empty() { self.plan.wait() } else { Wait::No };
+            let wait = if self.is_idle() { self.plan.wait() } else { Wait::No };
             self.poller.take(&mut ready, wait).map_err(io_error("epoll_wait"))?;
             let ticked = self.turn(&ready, &mut fired);
             // The executor serves its other tasks, and sleeps until a socket is ready. Not while some wait here for their turn.
-            if !self.queues.are_empty() {
+            if !self.is_idle() {
                 if ticked {
                     glommio::timer::sleep(GIVE_WAY).await;
                 }
@@ -319,11 +319,19 @@ impl<P: Stage> Shard<P> {
         }
         heart.set(false);
         stopped.await;
+        // It hashes what still waits for that.
         self.finish_report();
         // Nothing follows: what is still untold goes with it.
         self.workers.tell(usize::MAX, self.now, &mut self.report.workers);
         self.mailbox.send_last(self.report);
         Ok(())
+    }
+}
+
+impl<P> Shard<P> {
+    /// Whether nothing waits here for its turn.
+    fn is_idle(&self) -> bool {
+        self.queues.are_empty() && !self.jobs.has_claims()
     }
 }
 

@@ -68,6 +68,7 @@ fn a_share_and_its_answer_allocate_nothing() {
         } else {
             session.handle_pool_bytes(&mut cx, &mut parser, bytes);
         }
+        cx.jobs.prove(usize::MAX, cx.workers, cx.stats);
         if session.poll_intent() == Some(loka_proto::Intent::DialPool) {
             session.handle_pool_up(&mut cx, &mut parser, PoolId::default(), 1);
         }

@@ -221,6 +221,7 @@ async function ask(path) {
 const orders = {
   hashrate: { sort: "hashrate_1m" },
   rejects: { sort: "rejects" },
+  best: { sort: "best_share" },
   silent: { sort: "last_share", order: "asc" },
   name: { sort: "name" },
 };
@@ -260,6 +261,13 @@ function showWorkers(list, search) {
 const reasons = (by) => Object.entries(by).map(([reason, n]) => `${words(reason)}: ${count(n)}`).join("\n");
 const problem = (n, by) => ({ text: count(n), title: reasons(by), tone: n > 0 ? "bad" : "" });
 
+/** The hardest share, with that of the last day when one points at it. */
+function best(worker) {
+  if (worker.best_difficulty === null) return "–";
+  const day = worker.best_difficulty_24h;
+  return { text: large(worker.best_difficulty), title: day === null ? "none in 24 h" : `in 24 h: ${large(day)}` };
+}
+
 function workerRow(worker) {
   const silence = worker.last_share_seconds;
   return [
@@ -268,6 +276,7 @@ function workerRow(worker) {
     silence === null ? "never" : `${duration(silence)} ago`, count(worker.shares.accepted),
     problem(worker.shares.rejected, worker.shares.rejected_by), problem(worker.shares.refused, worker.shares.refused_by),
     count(worker.shares.unanswered), worker.difficulty === null ? "–" : large(worker.difficulty),
+    best(worker),
     worker.response_ms === null ? "–" : milliseconds(worker.response_ms),
     { text: count(worker.connections), tone: worker.connections === 0 ? "warn" : "" },
     worker.pool ?? "–", { text: worker.agent ?? "–", title: worker.agent ?? "", kind: "name" },

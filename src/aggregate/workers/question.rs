@@ -16,6 +16,8 @@ pub enum WorkerSort {
     Hashrate(Window),
     /// Shares that the pool rejected or the proxy refused.
     Rejects,
+    /// The hardest share.
+    Best,
     /// When a share was accepted last; never is before all.
     LastShare,
     /// The name, by its bytes.
@@ -78,6 +80,10 @@ pub struct WorkerView {
     pub shares: WorkerShares,
     /// Difficulty of its newest share that was answered; zero before the first.
     pub difficulty: f64,
+    /// Difficulty of its hardest accepted share by the hash, since it is known.
+    pub best: Option<f64>,
+    /// The same of the last 18 to 24 hours.
+    pub best_of_day: Option<f64>,
     /// Microseconds from a share to its answer, on average lately.
     pub response_us: Option<f64>,
     /// How long it is known.
@@ -115,7 +121,9 @@ impl WorkerBook {
             let names = || self.records[a.1 as usize].name.cmp(&self.records[b.1 as usize].name);
             let ordering = match query.sort {
                 WorkerSort::Name => names(),
-                WorkerSort::Hashrate(_) | WorkerSort::Rejects | WorkerSort::LastShare => a.0.total_cmp(&b.0),
+                WorkerSort::Hashrate(_) | WorkerSort::Rejects | WorkerSort::Best | WorkerSort::LastShare => {
+                    a.0.total_cmp(&b.0)
+                }
             };
             let ordering = if query.descending { ordering.reverse() } else { ordering };
             if ordering == Ordering::Equal { names() } else { ordering }
@@ -165,6 +173,7 @@ impl WorkerSort {
         match self {
             WorkerSort::Hashrate(window) => record.means.hashrate(window, record.first_ms, now_ms),
             WorkerSort::Rejects => (record.shares.rejections() + record.shares.refusals()) as f64,
+            WorkerSort::Best => record.best.ever().unwrap_or(0.0),
             WorkerSort::LastShare => record.accepted_ms.map_or(-1.0, |at| at as f64),
             WorkerSort::Name => 0.0,
         }
@@ -183,6 +192,8 @@ impl Record {
             hashrate: WINDOWS.map(|window| self.means.hashrate(window, self.first_ms, now_ms)),
             shares: self.shares.clone(),
             difficulty: self.difficulty,
+            best: self.best.ever(),
+            best_of_day: self.best.of_day(now_ms),
             response_us: self.means.response_us(),
             known_for: ago(self.first_ms),
             last_share_ago: self.accepted_ms.map(ago),

@@ -1,6 +1,6 @@
 //! The simulated pool: any number of connections on one thread of its own, realistic messages, and bad manners on demand.
 //!
-//! It refuses to check proof of work. It does check that every share is well formed, for a job it gave out, by a user it
+//! It refuses to check proof of work, though it can count blocks. It does check that every share is well formed, for a job it gave out, by a user it
 //! authorized, within the version bits it granted, and that no share comes twice.
 
 mod handshake;
@@ -44,6 +44,10 @@ pub struct PoolConfig {
     pub notify_interval: Duration,
     /// Branches in a job, 0..=32.
     pub merkle_branches: usize,
+    /// The target of a block in the compact form of a header, as it stands in every job.
+    pub nbits: u32,
+    /// Hash each share that is well formed, to count those that are blocks. Their difficulty is not checked.
+    pub hash_shares: bool,
     /// How many of 1,000 good shares are rejected as low difficulty (code 23). Which ones follows from `seed`.
     pub reject_permille: u32,
     /// How long a share's answer is held back.
@@ -72,6 +76,8 @@ impl Default for PoolConfig {
             difficulty: 1024.0,
             notify_interval: Duration::from_secs(30),
             merkle_branches: 12,
+            nbits: 0x1703_4219,
+            hash_shares: false,
             reject_permille: 0,
             answer_delay: Duration::ZERO,
             announce_version_mask: false,

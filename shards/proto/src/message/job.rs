@@ -6,7 +6,11 @@
 
 use crate::limits::{JOB_BODIES_MAX, JOB_BODY_BYTES_MAX};
 use crate::message::Notify;
-use crate::wire::{Json, fingerprint};
+use crate::proof::{Claim, Claims, WorkId, Works};
+use crate::stats::Stats;
+use crate::tick::Tick;
+use crate::wire::{Envelope, Json, fingerprint};
+use crate::workers::Workers;
 
 /// Tells jobs apart. Pools give ids of any kind; a session keeps eight bytes of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +53,16 @@ fn write_digits(buffer: &mut [u8; 20], number: i64) -> &[u8] {
     &buffer[at..]
 }
 
-/// The newest job bodies of one shard, each with what its check found.
+/// The newest job bodies of one shard, each with what its check found; and what it takes to hash shares for them.
 #[derive(Debug)]
 pub struct JobBodies {
     known: Vec<(Vec<u8>, Notify)>,
     /// The one that is forgotten next.
     oldest: usize,
     is_on: bool,
+    works: Works,
+    claims: Claims,
+    hashes: bool,
 }
 
 impl Default for JobBodies {
@@ -68,7 +75,43 @@ impl JobBodies {
     /// An empty store; one that is not `is_on` remembers nothing.
     #[must_use]
     pub fn new(is_on: bool) -> JobBodies {
-        JobBodies { known: Vec::new(), oldest: 0, is_on }
+        JobBodies {
+            known: Vec::new(),
+            oldest: 0,
+            is_on,
+            works: Works::default(),
+            claims: Claims::default(),
+            hashes: true,
+        }
+    }
+
+    /// Whether shares are hashed, which they are unless this is called.
+    #[must_use]
+    pub fn hashing(mut self, hashes: bool) -> JobBodies {
+        self.hashes = hashes;
+        self
+    }
+
+    /// Whether answered shares wait to be hashed.
+    #[must_use]
+    pub fn has_claims(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    /// Hashes at most `max` of the shares that wait for it. To be called when what was to be said has been sent, and with no
+    /// bound before [`Workers::tell`]: until then it is known whose they are.
+    pub fn prove(&mut self, max: usize, workers: &mut Workers, stats: &mut Stats) {
+        self.claims.prove(max, &self.works, workers, stats);
+    }
+
+    /// A share is to be hashed.
+    pub(crate) fn claim(&mut self, claim: Claim, workers: &mut Workers, stats: &mut Stats) {
+        self.claims.push(claim, &self.works, workers, stats);
+    }
+
+    /// The version in the header of this job, if it is still kept.
+    pub(crate) fn version_of(&self, work: WorkId) -> Option<u32> {
+        self.works.version_of(work)
     }
 
     /// What a line means that came before, to this miner or to another.
@@ -76,8 +119,24 @@ impl JobBodies {
         self.known.iter().find(|(body, _)| body.as_slice() == line).map(|(_, notify)| *notify)
     }
 
-    /// Remembers a line that was found to be this job, in the place of the oldest.
-    pub(crate) fn learn(&mut self, line: &[u8], notify: Notify) {
+    /// Remembers a message that was found to be this job, and gives the job as it is known from now on. `keep_us`: how long
+    /// shares for a job may come once there is a newer one.
+    pub(crate) fn learn(
+        &mut self,
+        envelope: &Envelope<'_>,
+        notify: Notify,
+        now: Tick,
+        keep_us: u64,
+    ) -> Notify {
+        let params = envelope.params.filter(|_| self.hashes);
+        let work = params.and_then(|params| self.works.learn(params, now, keep_us));
+        let notify = Notify { work, ..notify };
+        self.keep(envelope.line, notify);
+        notify
+    }
+
+    /// Keeps a line in the place of the oldest.
+    fn keep(&mut self, line: &[u8], notify: Notify) {
         if !self.is_on || line.len() > JOB_BODY_BYTES_MAX {
             return;
         }
@@ -100,17 +159,25 @@ mod tests {
 
     fn notify(clean_jobs: bool) -> Notify {
         let nowhere = Span { start: 0, end: 0 };
-        Notify { job: JobId(7), clean_jobs, prev_hash: 0, ntime: 0, job_at: nowhere, clean_at: None }
+        Notify {
+            job: JobId(7),
+            clean_jobs,
+            prev_hash: 0,
+            ntime: 0,
+            job_at: nowhere,
+            clean_at: None,
+            work: None,
+        }
     }
 
     #[test]
     fn only_the_same_words_are_known_and_the_oldest_are_forgotten() {
         let mut bodies = JobBodies::default();
-        bodies.learn(b"one\n", notify(true));
+        bodies.keep(b"one\n", notify(true));
         assert_eq!(bodies.find(b"one\n"), Some(notify(true)));
         assert_eq!(bodies.find(b"one"), None);
         for number in 0..JOB_BODIES_MAX {
-            bodies.learn(format!("other {number}\n").as_bytes(), notify(false));
+            bodies.keep(format!("other {number}\n").as_bytes(), notify(false));
         }
         assert_eq!(bodies.find(b"one\n"), None);
         assert_eq!(bodies.find(b"other 0\n"), Some(notify(false)));
@@ -119,10 +186,10 @@ mod tests {
     #[test]
     fn nothing_is_remembered_beyond_its_bound_or_when_it_is_off() {
         let mut bodies = JobBodies::default();
-        bodies.learn(&vec![b'a'; JOB_BODY_BYTES_MAX + 1], notify(true));
+        bodies.keep(&vec![b'a'; JOB_BODY_BYTES_MAX + 1], notify(true));
         assert!(bodies.known.is_empty());
         let mut off = JobBodies::new(false);
-        off.learn(b"one\n", notify(true));
+        off.keep(b"one\n", notify(true));
         assert_eq!(off.find(b"one\n"), None);
     }
 }

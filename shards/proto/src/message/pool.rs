@@ -4,6 +4,7 @@ use crate::limits::{
     BRANCHES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX,
 };
 use crate::message::{JobId, Method, block_mark, is_hex_text, notice};
+use crate::proof::WorkId;
 use crate::session::Filtered;
 use crate::wire::{Envelope, Json, JsonKind, Span};
 
@@ -41,6 +42,8 @@ pub struct Notify {
     pub job_at: Span,
     /// Where `clean_jobs` stands in the line, where that could be told.
     pub clean_at: Option<Span>,
+    /// The job as it is hashed, where the shard keeps it.
+    pub(crate) work: Option<WorkId>,
 }
 
 /// Where a miner's shares live in the coinbase.
@@ -154,6 +157,7 @@ impl Notify {
             ntime: u32::from_str_radix(ntime.as_str()?, 16).ok()?,
             job_at: job_span(line, job, prev_hash.string_span()?)?,
             clean_at: clean_span(line, ntime.string_span()?.end + 1, is_clean),
+            work: None,
         })
     }
 }

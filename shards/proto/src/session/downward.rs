@@ -65,7 +65,7 @@ impl Session {
         match message {
             PoolMessage::Answer => self.handle_answer(cx, envelope),
             PoolMessage::Notify(notify) => {
-                cx.jobs.learn(line, notify);
+                let notify = cx.jobs.learn(envelope, notify, cx.now, cx.policy.jobs_us);
                 self.handle_notify(cx, line, &notify);
             }
             PoolMessage::SetDifficulty(difficulty) => {
@@ -168,13 +168,16 @@ impl Session {
                 return self.configured_again(cx, &configure, envelope.result);
             }
             Asked::AuthorizeAgain(worker) => return self.authorized_again(cx, worker, granted),
-            Asked::Submit { worker, difficulty } => {
+            Asked::Submit { worker, difficulty, trial } => {
                 let verdict = Verdict::read(envelope.result, envelope.error, envelope.reject_reason);
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
                 cx.stats.pool(self.pool).verdict(verdict, waited_us, self.speaks_of_its_pool());
                 cx.workers.verdict(worker, verdict, difficulty, waited_us, (self.pool, cx.now));
                 self.count_verdict(cx, verdict);
+                if let Some(trial) = trial {
+                    self.claim(cx, worker, difficulty, trial, Some(verdict));
+                }
                 let (mut stage, pipeline) = cx.stage();
                 pipeline.on_verdict(&mut stage, &self.client, verdict);
             }

@@ -188,9 +188,12 @@ impl Session {
         let Some(deadline) = cx.now.0.checked_sub(ANSWER_US).map(Tick) else { return };
         while let Some(request) = self.pending.take_older(deadline, |_| true) {
             self.is_owed = true;
-            if let Asked::Submit { worker, .. } = request.asked {
+            if let Asked::Submit { worker, difficulty, trial } = request.asked {
                 cx.stats.counts.shares.unanswered += 1;
                 cx.workers.unanswered(worker);
+                if let Some(trial) = trial {
+                    self.claim(cx, worker, difficulty, trial, None);
+                }
             }
         }
         self.finish_if_answered(cx);

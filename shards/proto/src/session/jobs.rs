@@ -5,6 +5,7 @@
 
 use crate::limits::{JOBS_MAX, NTIME_AHEAD_S_MAX, VOID_JOB_GRACE_US};
 use crate::message::{JobId, Notify};
+use crate::proof::WorkId;
 use crate::tick::Tick;
 use std::ops::RangeInclusive;
 
@@ -18,6 +19,10 @@ struct Job {
     /// Version bits that were granted at some time since the job came, or when it came.
     mask: u32,
     number: u8,
+    /// Which of the extranonces of its connection it is for.
+    extranonce: u8,
+    /// How it is hashed, where the shard knows.
+    work: Option<WorkId>,
     /// It voids all before it.
     is_clean: bool,
 }
@@ -52,8 +57,18 @@ pub(super) struct Terms {
     pub(super) mask: u32,
     /// The job's number, which no other job has that is remembered.
     pub(super) number: u8,
+    /// Which of the extranonces of its connection the job is for.
+    pub(super) extranonce: u8,
+    /// How the job is hashed, where that is known.
+    pub(super) work: Option<WorkId>,
     /// When the job came.
     pub(super) since: Tick,
+}
+
+impl Terms {
+    fn is_hashed_as(&self, other: &Terms) -> bool {
+        (self.work, self.extranonce) == (other.work, other.extranonce)
+    }
 }
 
 impl Jobs {
@@ -91,7 +106,7 @@ impl Jobs {
         &mut self,
         notify: &Notify,
         difficulty: f64,
-        mask: u32,
+        (mask, extranonce): (u32, u8),
         now: Tick,
         jobs_us: u64,
     ) -> bool {
@@ -110,8 +125,8 @@ impl Jobs {
             }
         }
         self.known.drain(..forgotten);
-        let (id, ntime, is_clean) = (notify.job, notify.ntime, notify.clean_jobs);
-        self.known.push(Job { id, difficulty, at: now, ntime, mask, number, is_clean });
+        let Notify { job: id, ntime, clean_jobs: is_clean, work, .. } = *notify;
+        self.known.push(Job { id, difficulty, at: now, ntime, mask, number, extranonce, work, is_clean });
         forgotten > 0
     }
 
@@ -140,12 +155,16 @@ impl Jobs {
                 ..=u64::from(job.ntime) + NTIME_AHEAD_S_MAX + now.since(job.at).div_ceil(1_000_000),
             mask: job.mask,
             number: job.number,
+            extranonce: job.extranonce,
+            work: job.work,
             since: job.at,
         });
         let either = terms.reduce(|newer, older| Terms {
             ntime: (*newer.ntime.start()).min(*older.ntime.start())
                 ..=(*newer.ntime.end()).max(*older.ntime.end()),
             mask: newer.mask | older.mask,
+            // Which of them it is for cannot be told, unless they are the same.
+            work: newer.work.filter(|_| newer.is_hashed_as(&older)),
             ..newer
         });
         match either {
@@ -154,5 +173,16 @@ impl Jobs {
             None if self.whole_from.is_some_and(|from| now >= from) => Standing::Unknown,
             None => Standing::Untold,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session keeps one for each job that it remembers.
+    #[test]
+    fn a_job_stays_small() {
+        assert_eq!(size_of::<Job>(), 40);
     }
 }

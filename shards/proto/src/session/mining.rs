@@ -4,6 +4,7 @@ use super::jobs::Jobs;
 use super::repeats::Repeats;
 use crate::limits::EXTRANONCE2_MOVE_BYTES;
 use crate::message::{JobId, Notify, Submit, SubscribeResult};
+use crate::proof::Extranonce1;
 use crate::tick::Tick;
 use smallvec::SmallVec;
 
@@ -11,6 +12,8 @@ use smallvec::SmallVec;
 #[derive(Debug, Default)]
 pub struct Mining {
     extranonce1: SmallVec<[u8; 16]>,
+    /// Tells the extranonces of this connection apart.
+    extranonce_number: u8,
     extranonce2_size: Option<u8>,
     next_extranonce2_size: Option<u8>,
     difficulty: f64,
@@ -76,7 +79,7 @@ impl Mining {
     }
 
     pub(crate) fn subscribed(&mut self, result: &SubscribeResult<'_>) {
-        self.extranonce1 = SmallVec::from_slice(result.extranonce1.as_bytes());
+        self.set_extranonce1(result.extranonce1);
         self.extranonce2_size = result.extranonce2_size;
         self.next_extranonce2_size = result.extranonce2_size;
     }
@@ -90,10 +93,34 @@ impl Mining {
     }
 
     pub(crate) fn set_extranonce(&mut self, set: &SubscribeResult<'_>) {
-        self.extranonce1 = SmallVec::from_slice(set.extranonce1.as_bytes());
+        self.set_extranonce1(set.extranonce1);
         if set.extranonce2_size.is_some() {
             self.next_extranonce2_size = set.extranonce2_size;
         }
+    }
+
+    fn set_extranonce1(&mut self, digits: &str) {
+        let is_other = !self.extranonce1.eq_ignore_ascii_case(digits.as_bytes());
+        // Jobs that came before the first one are for it.
+        if is_other && !self.extranonce1.is_empty() {
+            self.extranonce_number = self.extranonce_number.wrapping_add(1);
+        }
+        self.extranonce1 = SmallVec::from_slice(digits.as_bytes());
+    }
+
+    /// Tells the present extranonce1 from those before.
+    pub(super) fn extranonce_number(&self) -> u8 {
+        self.extranonce_number
+    }
+
+    /// The present extranonce1, decoded.
+    pub(super) fn extranonce1(&self) -> Option<Extranonce1> {
+        Extranonce1::read(&self.extranonce1)
+    }
+
+    /// The easier one of a job's difficulty and that which counts from the next job on.
+    pub(super) fn easiest(&self, difficulty: f64) -> f64 {
+        difficulty.min(self.next_difficulty)
     }
 
     /// The extranonce1 in hexadecimal, and the bytes of extranonce2 that go with it.
@@ -123,7 +150,8 @@ impl Mining {
     pub(crate) fn notify(&mut self, notify: &Notify, now: Tick, jobs_us: u64) {
         self.difficulty = self.next_difficulty;
         self.extranonce2_size = self.next_extranonce2_size;
-        if self.jobs.take(notify, self.difficulty, self.pool_mask, now, jobs_us) {
+        let terms = (self.pool_mask, self.extranonce_number);
+        if self.jobs.take(notify, self.difficulty, terms, now, jobs_us) {
             self.repeats.keep(|number| self.jobs.has(number));
         }
     }

@@ -125,9 +125,12 @@ impl Session {
     /// Answers a request whose pool is gone, where it was the miner's.
     fn give_up<P: Stage>(&mut self, cx: &mut Cx<'_, P>, request: &Request) {
         match request.asked {
-            Asked::Submit { worker, .. } => {
+            Asked::Submit { worker, difficulty, trial } => {
                 self.is_owed = true;
                 cx.workers.lost(worker);
+                if let Some(trial) = trial {
+                    self.claim(cx, worker, difficulty, trial, None);
+                }
                 cx.stats.counts.shares.lost += 1;
                 cx.stats.pool(self.pool).lost += 1;
             }

@@ -4,6 +4,7 @@
 
 use crate::limits::PENDING_MAX;
 use crate::message::Configure;
+use crate::proof::Trial;
 use crate::tick::Tick;
 use crate::wire::Id;
 use crate::workers::WorkerId;
@@ -18,6 +19,8 @@ pub(crate) enum Asked {
     Submit {
         worker: WorkerId,
         difficulty: f64,
+        /// What it takes to hash it, where all of that is known.
+        trial: Option<Trial>,
     },
     Configure(Configure),
     /// What the miner had asked another pool before. The answer is not the miner's.
@@ -84,6 +87,21 @@ impl Pending {
     pub(crate) fn workers_of_submits(&self) -> impl Iterator<Item = WorkerId> {
         self.requests.iter().filter_map(|request| match request.asked {
             Asked::Submit { worker, .. } => Some(worker),
+            Asked::Subscribe
+            | Asked::Authorize(_)
+            | Asked::Configure(_)
+            | Asked::SubscribeAgain
+            | Asked::ConfigureAgain(_)
+            | Asked::AuthorizeAgain(_)
+            | Asked::Own
+            | Asked::Other => None,
+        })
+    }
+
+    /// The shares in flight that can be hashed: whose they are, and the difficulty that was asked for.
+    pub(crate) fn trials(&self) -> impl Iterator<Item = (WorkerId, f64, Trial)> {
+        self.requests.iter().filter_map(|request| match request.asked {
+            Asked::Submit { worker, difficulty, trial } => Some((worker, difficulty, trial?)),
             Asked::Subscribe
             | Asked::Authorize(_)
             | Asked::Configure(_)

@@ -2,25 +2,27 @@
 //!
 //! The law is that a good share is never refused: where the proxy cannot know, the pool judges.
 
-use super::jobs::Standing;
+use super::jobs::{Standing, Terms};
 use super::repeats::fingerprint;
 use super::{Client, Cx, End, Reject, Session, VersionRolling};
 use crate::limits::{BAD_SHARES_MAX, BAD_SHARES_TOLD_MAX};
 use crate::message::{JobId, Submit};
 use crate::middleware::Stage;
+use crate::proof::{Claim, Trial};
 use crate::verdict::Verdict;
+use crate::workers::WorkerId;
 
 impl Session {
-    /// Whether a share may go to the pool; if so, it is remembered.
+    /// Whether a share may go to the pool; if so, it is remembered. What it takes to hash it, where all of that is known.
     pub(super) fn check_share<P>(
         &mut self,
         cx: &Cx<'_, P>,
         submit: &Submit<'_>,
         job: JobId,
-    ) -> Result<(), Reject> {
+    ) -> Result<Option<Trial>, Reject> {
         let mining = &mut self.client.mining;
         let terms = match mining.jobs.find(job, cx.now, cx.policy.jobs_us) {
-            Standing::Untold => return Ok(()),
+            Standing::Untold => return Ok(None),
             Standing::Unknown => return Err(Reject::UnknownJob),
             Standing::Stale => return Err(Reject::StaleJob),
             Standing::Good(terms) => terms,
@@ -32,11 +34,48 @@ impl Session {
         if foreign_bits != 0 && is_held_to_its_mask(&self.client) {
             return Err(Reject::BadVersionBits);
         }
-        if cx.now.since(terms.since) >= cx.policy.submissions_us {
-            return Ok(());
+        if cx.now.since(terms.since) < cx.policy.submissions_us {
+            let print = fingerprint(submit, terms.number, self.client.id);
+            if !self.client.mining.repeats.take(print) {
+                return Err(Reject::DuplicateShare);
+            }
         }
-        let print = fingerprint(submit, terms.number, self.client.id);
-        if self.client.mining.repeats.take(print) { Ok(()) } else { Err(Reject::DuplicateShare) }
+        Ok(self.trial_of(cx, submit, &terms))
+    }
+
+    /// What it takes to hash a share. Of a job from before the last change of extranonce it is not known which one it was.
+    fn trial_of<P>(&self, cx: &Cx<'_, P>, submit: &Submit<'_>, terms: &Terms) -> Option<Trial> {
+        let work = terms.work.filter(|_| terms.extranonce == self.client.mining.extranonce_number())?;
+        Trial::of(submit, work, cx.jobs.version_of(work)?, terms.mask, terms.extranonce)
+    }
+
+    /// A share is done with, and is to be hashed. What a pool rejects, or never answers, of a miner that has done no good work
+    /// is not: who sends rubbish costs nobody a hash.
+    pub(super) fn claim<P>(
+        &self,
+        cx: &mut Cx<'_, P>,
+        worker: WorkerId,
+        difficulty: f64,
+        trial: Trial,
+        verdict: Option<Verdict>,
+    ) {
+        if verdict != Some(Verdict::Accepted) && !self.client.is_credited {
+            return;
+        }
+        let mining = &self.client.mining;
+        let extranonce1 = mining.extranonce1().filter(|_| trial.extranonce == mining.extranonce_number());
+        let Some(extranonce1) = extranonce1 else { return };
+        // Miners may go by a new difficulty at once, and pools take either.
+        let asked = mining.easiest(difficulty);
+        let claim = Claim { trial, extranonce1, asked, worker, pool: self.pool, verdict };
+        cx.jobs.claim(claim, cx.workers, cx.stats);
+    }
+
+    /// Shares in flight were never answered. One that is a block is worth telling of all the same.
+    pub(super) fn claim_unanswered<P>(&self, cx: &mut Cx<'_, P>) {
+        for (worker, difficulty, trial) in self.pending.trials() {
+            self.claim(cx, worker, difficulty, trial, None);
+        }
     }
 
     /// Counts a share that was refused for what it is. A miner on the move knows only the jobs of the pool that it has lost:

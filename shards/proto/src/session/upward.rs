@@ -230,11 +230,12 @@ impl Session {
         } else {
             (JobId::of(submit.job), None)
         };
-        if let Err(reject) = self.check_share(cx, submit, job) {
-            return self.refuse(cx, Some(worker), envelope.id_raw(), reject);
-        }
+        let trial = match self.check_share(cx, submit, job) {
+            Ok(trial) => trial,
+            Err(reject) => return self.refuse(cx, Some(worker), envelope.id_raw(), reject),
+        };
         let difficulty = self.client.mining.difficulty_of(job);
-        self.pending.push(envelope.id_owned(), Asked::Submit { worker, difficulty }, cx.now);
+        self.pending.push(envelope.id_owned(), Asked::Submit { worker, difficulty, trial }, cx.now);
         self.unheard_since = self.unheard_since.min(cx.now);
         cx.stats.counts.shares.forwarded += 1;
         let user = &cx.policy.pool(self.pool).user;

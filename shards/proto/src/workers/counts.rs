@@ -28,6 +28,8 @@ pub struct WorkerCounts {
     pub accepted_difficulty: f64,
     /// Difficulty of the newest share that a pool answered; zero where there is none.
     pub difficulty: f64,
+    /// Difficulty of the hardest accepted share by its hash; zero where none is known.
+    pub best_difficulty: f64,
     /// Microseconds that shares waited for their answers, together.
     pub waited_us: u64,
 }
@@ -59,6 +61,7 @@ impl WorkerCounts {
         self.pool = later.pool.or(self.pool);
         self.accepted_difficulty += later.accepted_difficulty;
         self.difficulty = if later.answered() > 0 { later.difficulty } else { self.difficulty };
+        self.best_difficulty = self.best_difficulty.max(later.best_difficulty);
         self.waited_us = self.waited_us.saturating_add(later.waited_us);
     }
 }

@@ -112,6 +112,7 @@ impl Harness {
         while let Some(intent) = self.session.poll_intent() {
             self.intents.push(intent);
         }
+        self.jobs.prove(usize::MAX, &mut self.workers, &mut self.stats);
         self.check();
         self.check_workers();
     }

@@ -170,7 +170,8 @@ pub(crate) fn shard(rng: &mut Rng) -> Shard {
 
 /// What was counted of workers is what was counted in all, and none of them is kept when its connections have gone.
 pub(crate) fn check_workers(shard: &mut Shard, stats: &Stats) {
-    let mut news = Vec::new();
+    let (mut news, mut hashed) = (Vec::new(), Stats::default());
+    shard.jobs.prove(usize::MAX, &mut shard.workers, &mut hashed);
     shard.workers.tell(usize::MAX, Tick(0), &mut news);
     let (mut counts, mut sessions) = (WorkerCounts::default(), BTreeMap::<_, i64>::new());
     for news in &news {

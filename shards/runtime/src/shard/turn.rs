@@ -6,8 +6,8 @@ use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
-    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
-    VISITORS_PER_REPORT, WORKERS_PER_REPORT,
+    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, HASHES_PER_TURN, NEWCOMERS_PER_TURN,
+    REPORT_US, TICK_US, VISITORS_PER_REPORT, WORKERS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
@@ -50,6 +50,8 @@ impl<P: Stage> Shard<P> {
         if knocked {
             self.accept_all();
         }
+        // What was to be said has been sent: nobody waits for this.
+        self.jobs.prove(HASHES_PER_TURN, &mut self.workers, &mut self.report.stats);
         self.report.shell.turns += 1;
         self.report.shell.busy_us += self.clock.now() - began;
         ticked
@@ -257,6 +259,8 @@ impl<P: Stage> Shard<P> {
             shell.queued_bytes += queued as u64;
         }
         shell.visitors = self.visitors.len() as u64;
+        // While it is known whose they are.
+        self.jobs.prove(usize::MAX, &mut self.workers, &mut self.report.stats);
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
         shell.workers = self.workers.len() as u64;

@@ -118,6 +118,7 @@ pub(crate) fn plan_for(pool: SocketAddr) -> ShardPlan {
         spare_buffers: 16,
         linger: true,
         interns_jobs: true,
+        hashes_shares: true,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Jobs of realistic size. Their contents are noise: nobody hashes them here.
+//! Jobs of realistic size. Their contents are noise, which can be hashed like any other.
 
 use std::collections::VecDeque;
 
@@ -20,6 +20,7 @@ pub(super) struct Jobs {
     /// What all ids begin with.
     prefix: String,
     branches: usize,
+    nbits: u32,
     made: u64,
     /// Serial number of the last clean job.
     clean_since: u64,
@@ -31,17 +32,19 @@ pub(super) struct Jobs {
 struct Job {
     id: String,
     serial: u64,
+    line: Box<[u8]>,
 }
 
 impl Jobs {
     /// Starts with one job, which is clean. An empty prefix stands for four hex digits that follow from the seed.
-    pub(super) fn new(seed: u64, branches: usize, prefix: &str) -> Self {
+    pub(super) fn new(seed: u64, branches: usize, prefix: &str, nbits: u32) -> Self {
         let prefix =
             if prefix.is_empty() { format!("{:04x}", mix(seed, 0) & 0xffff) } else { prefix.to_owned() };
         let mut jobs = Jobs {
             seed,
             prefix,
             branches,
+            nbits,
             made: 0,
             clean_since: 0,
             live: VecDeque::with_capacity(JOBS_KEPT),
@@ -67,7 +70,7 @@ impl Jobs {
         }
         let id = format!("{}{:08x}", self.prefix, self.made);
         self.line = self.render(&id, clean);
-        self.live.push_back(Job { id, serial: self.made });
+        self.live.push_back(Job { id, serial: self.made, line: self.line.as_slice().into() });
     }
 
     pub(super) fn made(&self) -> u64 {
@@ -81,6 +84,11 @@ impl Jobs {
     /// The serial number of a job that shares may still be for.
     pub(super) fn find(&self, id: &str) -> Option<u64> {
         self.live.iter().rev().find(|job| job.id == id).map(|job| job.serial)
+    }
+
+    /// The `mining.notify` line of such a job.
+    pub(super) fn line_of(&self, id: &str) -> Option<&[u8]> {
+        self.live.iter().rev().find(|job| job.id == id).map(|job| job.line.as_ref())
     }
 
     pub(super) fn line(&self) -> &[u8] {
@@ -105,7 +113,9 @@ impl Jobs {
             self.noise(&mut line, self.made.wrapping_mul(43) ^ ((branch as u64) << 32), 32);
             line.push(b'"');
         }
-        line.extend_from_slice(b"],\"20000000\",\"17034219\",\"");
+        line.extend_from_slice(b"],\"20000000\",\"");
+        push_hex(&mut line, u128::from(self.nbits), 8);
+        line.extend_from_slice(b"\",\"");
         push_hex(&mut line, u128::from(FIRST_NTIME + self.made * 30), 8);
         line.extend_from_slice(if clean { b"\",true]}\n" } else { b"\",false]}\n" });
         line
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_job_has_nine_params_of_the_right_lengths() {
-        let jobs = Jobs::new(5, 12, "");
+        let jobs = Jobs::new(5, 12, "", 0x1703_4219);
         let notify: serde_json::Value = serde_json::from_slice(jobs.line()).unwrap();
         let params = notify["params"].as_array().unwrap();
         assert_eq!(params.len(), 9);
@@ -136,7 +146,7 @@ mod tests {
 
     #[test]
     fn jobs_stay_known_until_a_clean_one() {
-        let mut jobs = Jobs::new(5, 0, "");
+        let mut jobs = Jobs::new(5, 0, "", 0x1703_4219);
         let first = jobs.live[0].id.clone();
         jobs.make(false);
         assert_eq!(jobs.find(&first), Some(1));

@@ -59,6 +59,12 @@ pub struct PoolReport {
     /// Shares whose ntime or nonce had fewer than eight digits.
     pub shares_unpadded: u64,
     pub shares_with_version_bits: u64,
+    /// With [`PoolConfig::hash_shares`](crate::PoolConfig::hash_shares): blocks among the accepted shares.
+    pub blocks_accepted: u64,
+    /// And among those rejected by `reject_permille`.
+    pub blocks_rejected: u64,
+    /// The lowest hash of an accepted share, as people write it; empty before the first.
+    pub best_hash: String,
     /// Times the oldest shares of a connection were forgotten to bound memory. When 0, `shares_duplicate` is exact.
     pub uniqueness_forgotten: u64,
 

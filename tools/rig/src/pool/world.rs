@@ -7,6 +7,7 @@ use super::jobs::Jobs;
 use super::peer::Peer;
 use super::shares::{Notes, Refusal, judge};
 use super::{Misbehaviour, PoolConfig, PoolReport};
+use crate::hashed::{Choice, HashedShare};
 use crate::seed::mix;
 use crate::wire::{Message, SubmitParams};
 
@@ -49,7 +50,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(config: PoolConfig) -> Self {
         World {
-            jobs: Jobs::new(config.seed, config.merkle_branches, &config.job_id_prefix),
+            jobs: Jobs::new(config.seed, config.merkle_branches, &config.job_id_prefix, config.nbits),
             report: PoolReport { jobs: 1, ..PoolReport::default() },
             delayed: VecDeque::new(),
             extranonces_given: 0,
@@ -102,6 +103,12 @@ impl World {
         self.report.shares_with_version_bits += u64::from(notes.version_bits);
         self.report.uniqueness_forgotten += u64::from(notes.forgot);
         self.count_verdict(verdict);
+        if self.config.hash_shares
+            && let Some(params) = &params
+            && matches!(verdict, Ok(()) | Err(Refusal::LowDifficulty))
+        {
+            self.hash(peer, params, verdict.is_ok());
+        }
         let answers = if self.config.misbehaviour == Misbehaviour::AnswerTwice { 2 } else { 1 };
         for _ in 0..answers {
             if !self.answer_share(slot, peer, message.id_text(), verdict) {
@@ -116,6 +123,28 @@ impl World {
     fn luck(&self) -> Result<(), Refusal> {
         let draw = mix(self.config.seed, self.report.shares_received) % 1000;
         if draw < u64::from(self.config.reject_permille) { Err(Refusal::LowDifficulty) } else { Ok(()) }
+    }
+
+    /// Counts what a good share is worth by its hash.
+    fn hash(&mut self, peer: &Peer, params: &SubmitParams<'_>, is_accepted: bool) {
+        let extranonce1 = format!("{:08x}", peer.extranonce1);
+        let choice = Choice {
+            extranonce2: params.extranonce2(),
+            ntime: params.ntime(),
+            nonce: params.nonce(),
+            version_bits: params.version_bits(),
+        };
+        let line = self.jobs.line_of(params.job_id());
+        let share = line
+            .and_then(|line| HashedShare::of(line, &extranonce1, &choice, peer.version_mask.unwrap_or(0)));
+        let Some(share) = share else { return };
+        let report = &mut self.report;
+        let blocks = if is_accepted { &mut report.blocks_accepted } else { &mut report.blocks_rejected };
+        *blocks += u64::from(share.is_block);
+        let hash = share.hex();
+        if is_accepted && (report.best_hash.is_empty() || hash < report.best_hash) {
+            report.best_hash = hash;
+        }
     }
 
     fn count_verdict(&mut self, verdict: Result<(), Refusal>) {

@@ -1,0 +1,126 @@
+//! Shares that a pool has answered and that are yet to be hashed, and what comes of it: the best share of a worker, shares
+//! that are easier than the pool asked for, and blocks.
+
+use super::work::{Extranonce1, Trial};
+use super::works::Works;
+use crate::limits::CLAIMS_MAX;
+use crate::session::PoolId;
+use crate::stats::Stats;
+use crate::verdict::Verdict;
+use crate::workers::{WorkerId, Workers};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How far below the difficulty that was asked for a share may be, as a part of it: pools count difficulty one as 65,535
+/// times 2^208 or as 2^224, and round their targets.
+const TOLERANCE: f64 = 1.0 / 32_768.0;
+
+labels! {
+    /// What a pool said of a share that is a block by its job's own target.
+    pub enum BlockAnswer {
+        /// The pool accepted it.
+        Accepted => "accepted",
+        /// The pool rejected it.
+        Rejected => "rejected",
+        /// The pool never answered: the connection ended or the answer took too long.
+        Unanswered => "unanswered",
+    }
+}
+
+impl BlockAnswer {
+    fn of(verdict: Option<Verdict>) -> BlockAnswer {
+        match verdict {
+            Some(Verdict::Accepted) => BlockAnswer::Accepted,
+            Some(Verdict::Rejected(_)) => BlockAnswer::Rejected,
+            None => BlockAnswer::Unanswered,
+        }
+    }
+}
+
+/// A share that is a block by its job's own target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Whose it was, where that is known: any text without control characters.
+    pub worker: Option<Arc<str>>,
+    /// The pool that gave the job.
+    pub pool: PoolId,
+    /// The job's id as the pool wrote it, cut: any text. `None` where the pool gave the job under several.
+    pub job: Option<Box<str>>,
+    /// The hash, the most significant byte first.
+    pub hash: [u8; 32],
+    /// Its difficulty.
+    pub difficulty: f64,
+    /// What the pool said; `None` where it never did.
+    pub verdict: Option<Verdict>,
+}
+
+impl Candidate {
+    /// What the pool said of it, in one word.
+    #[must_use]
+    pub fn answer(&self) -> BlockAnswer {
+        BlockAnswer::of(self.verdict)
+    }
+}
+
+/// A share that is yet to be hashed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) trial: Trial,
+    pub(crate) extranonce1: Extranonce1,
+    /// The difficulty that the pool asks for; zero where that is not known.
+    pub(crate) asked: f64,
+    pub(crate) worker: WorkerId,
+    pub(crate) pool: PoolId,
+    /// What the pool said; `None` where it never did.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// At most [`CLAIMS_MAX`] shares, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(VecDeque<Claim>);
+
+impl Claims {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts a share behind the others. When there is no room, the oldest is hashed at once: none is lost.
+    pub(crate) fn push(&mut self, claim: Claim, works: &Works, workers: &mut Workers, stats: &mut Stats) {
+        if self.0.len() >= CLAIMS_MAX {
+            self.prove(1, works, workers, stats);
+        }
+        self.0.push_back(claim);
+    }
+
+    /// Hashes at most `max` of them.
+    pub(crate) fn prove(&mut self, max: usize, works: &Works, workers: &mut Workers, stats: &mut Stats) {
+        for claim in self.0.drain(..max.min(self.0.len())) {
+            settle(&claim, works, workers, stats);
+        }
+    }
+}
+
+/// Counts what a share is worth. One whose job is forgotten has no figure.
+fn settle(claim: &Claim, works: &Works, workers: &mut Workers, stats: &mut Stats) {
+    let Some(work) = works.get(claim.trial.work) else { return };
+    let proof = work.prove(&claim.trial, &claim.extranonce1);
+    let difficulty = proof.difficulty();
+    let shares = &mut stats.counts.shares;
+    if claim.verdict == Some(Verdict::Accepted) {
+        shares.best_difficulty = shares.best_difficulty.max(difficulty);
+        workers.found(claim.worker, difficulty);
+    }
+    if claim.verdict.is_some() && difficulty < claim.asked * (1.0 - TOLERANCE) {
+        shares.below_difficulty += 1;
+    }
+    if proof.meets(work.nbits) {
+        stats.candidate(Candidate {
+            worker: workers.name(claim.worker),
+            pool: claim.pool,
+            job: (!work.job.is_empty()).then(|| work.job.as_str().into()),
+            hash: proof.hash(),
+            difficulty,
+            verdict: claim.verdict,
+        });
+    }
+}
