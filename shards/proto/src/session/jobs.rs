@@ -125,6 +125,10 @@ impl Jobs {
             }
         }
         self.known.drain(..forgotten);
+        if self.known.capacity() == 0 {
+            // A miner that has just come has one job, and a list grows by four at least.
+            self.known.reserve_exact(1);
+        }
         let Notify { job: id, ntime, clean_jobs: is_clean, work, .. } = *notify;
         self.known.push(Job { id, difficulty, at: now, ntime, mask, number, extranonce, work, is_clean });
         forgotten > 0

@@ -122,6 +122,10 @@ impl Pending {
         debug_assert!(!self.is_full());
         self.submits += usize::from(matches!(asked, Asked::Submit { .. }));
         self.greetings += usize::from(asked.is_greeting());
+        if self.requests.capacity() == 0 {
+            // Most miners have one share in flight and no more, and a queue grows by four at least.
+            self.requests.reserve_exact(1);
+        }
         self.requests.push_back(Request { id, at, asked });
     }
 
@@ -189,11 +193,37 @@ impl Pending {
     fn remove(&mut self, index: usize) -> Option<Request> {
         let request = self.requests.remove(index)?;
         self.submits -= usize::from(matches!(request.asked, Asked::Submit { .. }));
-        self.greetings -= usize::from(request.asked.is_greeting());
+        let is_greeting = request.asked.is_greeting();
+        self.greetings -= usize::from(is_greeting);
+        if is_greeting && self.requests.is_empty() {
+            // What a handshake took is not kept for a life.
+            self.requests = VecDeque::new();
+        }
         Some(request)
     }
 
     pub(crate) fn clear(&mut self) {
         *self = Pending::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_stays_small_and_a_handshake_leaves_nothing_behind() {
+        assert!(size_of::<Request>() <= 96, "{}", size_of::<Request>());
+        let mut pending = Pending::default();
+        let id = |number: u8| Id::from_raw(&[b'0' + number]);
+        for number in 1..=3 {
+            pending.push(id(number), Asked::Authorize(u64::from(number)), Tick(1));
+        }
+        (1..=3).for_each(|number| assert!(pending.take(id(number).raw()).is_some()));
+        assert_eq!((pending.len(), pending.requests.capacity()), (0, 0));
+        let share = Asked::Submit { worker: WorkerId::OTHERS, difficulty: 1.0, trial: None };
+        pending.push(id(4), share, Tick(1));
+        assert!(pending.take(id(4).raw()).is_some());
+        assert_eq!(pending.requests.capacity(), 1, "the next share finds room");
     }
 }
