@@ -68,8 +68,8 @@ pub const WORKS_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const WORKS_MIN: usize = 32;
 /// Characters of a job's id that are shown with a block.
 pub const JOB_TEXT_CHARS_MAX: usize = 32;
-/// Shares that may wait to be hashed: those of some full reads. The oldest is hashed at once when there is no more room.
-pub const CLAIMS_MAX: usize = 1_024;
+/// Shares that may wait to be hashed: less than a millisecond's worth. The oldest is hashed at once when there is no more room.
+pub const CLAIMS_MAX: usize = 256;
 /// Blocks that one report tells of; others are counted.
 pub const CANDIDATES_PER_REPORT: usize = 8;
 /// Workers that one connection may authorize.

@@ -7,7 +7,7 @@ use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
     ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, HASHES_PER_TURN, NEWCOMERS_PER_TURN,
-    REPORT_US, TICK_US, VISITORS_PER_REPORT, WORKERS_PER_REPORT,
+    READ_ON_PER_TURN, REPORT_US, TICK_US, TIMERS_PER_TURN, VISITORS_PER_REPORT, WORKERS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
@@ -27,7 +27,7 @@ const WARN_AGAIN_US: u64 = 60_000_000;
 
 impl<P: Stage> Shard<P> {
     /// One turn. Whether the tick was in it.
-    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<usize>) -> bool {
+    pub(super) fn turn(&mut self, ready: &[Ready]) -> bool {
         self.now = self.clock.now();
         self.turns += 1;
         let began = self.now;
@@ -43,18 +43,25 @@ impl<P: Stage> Shard<P> {
             }
         }
         self.serve_newcomers();
+        self.serve_timers();
         self.reap();
         if ticked {
-            self.tick(fired);
+            self.tick();
         }
         if knocked {
             self.accept_all();
         }
         // What was to be said has been sent: nobody waits for this.
-        self.jobs.prove(HASHES_PER_TURN, &mut self.workers, &mut self.report.stats);
+        self.hash_shares(HASHES_PER_TURN);
         self.report.shell.turns += 1;
         self.report.shell.busy_us += self.clock.now() - began;
         ticked
+    }
+
+    /// Hashes at most so many of the shares that wait for it. A bug there costs the figures of some, and nobody's link.
+    fn hash_shares(&mut self, max: usize) {
+        let Shard { jobs, workers, report, .. } = self;
+        let _ = catch_unwind(AssertUnwindSafe(|| jobs.prove(max, workers, &mut report.stats)));
     }
 
     /// A socket is ready. A miner at work is served now; one that comes or goes when its turn comes.
@@ -90,12 +97,12 @@ impl<P: Stage> Shard<P> {
         }
     }
 
+    /// Those of the turns before, in the order in which they came; who still has more stands behind all others.
     fn go_on_reading(&mut self) {
-        let waiting = self.queues.take_again();
-        for token in &waiting {
-            self.serve_waiting(*token);
+        for _ in 0..self.queues.unread().min(READ_ON_PER_TURN) {
+            let Some(token) = self.queues.next_unread() else { break };
+            self.serve_waiting(token);
         }
-        self.queues.give_back(waiting);
     }
 
     fn serve_newcomers(&mut self) {
@@ -104,6 +111,13 @@ impl<P: Stage> Shard<P> {
             let Some(token) = self.queues.next_newcomer() else { break };
             budget = budget.saturating_sub(self.cost_of(token));
             self.serve_waiting(token);
+        }
+    }
+
+    fn serve_timers(&mut self) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(key) = self.queues.next_timer() else { break };
+            self.guarded(key, |shard| shard.timer_fired(key));
         }
     }
 
@@ -177,17 +191,14 @@ impl<P: Stage> Shard<P> {
         }
     }
 
-    fn tick(&mut self, fired: &mut Vec<usize>) {
+    fn tick(&mut self) {
         let mut expirations = [0_u8; 8];
         let _ = rustix::io::read(&self.tick, &mut expirations);
         while let Some(command) = self.mailbox.next_command() {
             self.obey(command);
         }
         self.go_on_kicking();
-        self.wheel.advance(self.now, fired);
-        for key in fired.drain(..) {
-            self.guarded(key, |shard| shard.timer_fired(key));
-        }
+        self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
         self.relieve();
@@ -260,7 +271,7 @@ impl<P: Stage> Shard<P> {
         }
         shell.visitors = self.visitors.len() as u64;
         // While it is known whose they are.
-        self.jobs.prove(usize::MAX, &mut self.workers, &mut self.report.stats);
+        self.hash_shares(usize::MAX);
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
         shell.workers = self.workers.len() as u64;
