@@ -256,6 +256,8 @@ impl<P: Stage> Shard<P> {
 
     /// Sets what this report says about the present.
     pub(super) fn finish_report(&mut self) {
+        // Before workers are told of: until then it is known whose they are.
+        self.hash_shares(usize::MAX);
         let shell = &mut self.report.shell;
         shell.connections = self.links.len() as u64;
         (shell.pool_links, shell.queued_bytes, shell.waiting) = (0, 0, 0);
@@ -270,8 +272,6 @@ impl<P: Stage> Shard<P> {
             shell.queued_bytes += queued as u64;
         }
         shell.visitors = self.visitors.len() as u64;
-        // While it is known whose they are.
-        self.hash_shares(usize::MAX);
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
         shell.workers = self.workers.len() as u64;
