@@ -84,8 +84,8 @@ pub mod limits {
     /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
     /// come five seconds apart from each.
     pub const WORKERS_PER_REPORT: usize = 4_096;
-    /// Shares that are hashed in a turn, when all else has been done; the others in the next. One takes two or three
-    /// microseconds where the CPU has instructions for it, and four to five times as long where not.
+    /// Shares that are hashed in a turn, when all else has been done; the others in the next. One takes about two
+    /// microseconds where the CPU has instructions for it, and three to four times as long where not.
     pub const HASHES_PER_TURN: usize = 64;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;

@@ -265,7 +265,9 @@ const problem = (n, by) => ({ text: count(n), title: reasons(by), tone: n > 0 ? 
 function best(worker) {
   if (worker.best_difficulty === null) return "–";
   const day = worker.best_difficulty_24h;
-  return { text: large(worker.best_difficulty), title: day === null ? "none in 24 h" : `in 24 h: ${large(day)}` };
+  // Without proof of work, as in a demo, hashes are worth next to nothing.
+  const text = worker.best_difficulty < 0.01 ? "< 0.01" : large(worker.best_difficulty);
+  return { text, title: day === null ? "none in 24 h" : `in 24 h: ${day < 0.01 ? "< 0.01" : large(day)}` };
 }
 
 function workerRow(worker) {

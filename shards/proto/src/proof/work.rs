@@ -55,8 +55,8 @@ impl Extranonce1 {
 }
 
 impl Trial {
-    /// `version`: of the job. `mask`: the bits that the miner may choose. `extranonce`: the number of the extranonce1. `None` for a share with bits outside of these, or
-    /// with half a byte of extranonce: what a pool makes of it is not known.
+    /// `version`: of the job. `mask`: the bits that the miner may choose. `extranonce`: the number of the extranonce1. `None`
+    /// for a share with bits outside of these, or with half a byte of extranonce: what a pool makes of it is not known.
     pub(crate) fn of(
         submit: &Submit<'_>,
         work: WorkId,
