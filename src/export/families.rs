@@ -297,6 +297,12 @@ pub static FAMILIES: &[Family] = &[
         "Shares that the pool answered, though easier by their hash than it asked for.",
         |now, out| out.count(now.stats.counts.shares.below_difficulty),
     ),
+    counter(
+        "loka_stratum_shares_unhashed_total",
+        &[],
+        "Answered shares of which no hash was made because there were too many at once.",
+        |now, out| out.count(now.stats.counts.shares.unhashed),
+    ),
     gauge(
         "loka_stratum_best_share_difficulty",
         &[],

@@ -204,6 +204,36 @@ proptest! {
     }
 }
 
+#[test]
+fn beyond_what_is_allowed_shares_are_counted_and_not_hashed() {
+    let case = Case {
+        extranonce1: "00".into(),
+        prev_hash: "00".repeat(32),
+        coinbase1: String::new(),
+        coinbase2: String::new(),
+        branches: Vec::new(),
+        version: 1,
+        mask: 0,
+        extranonce2: "00".into(),
+        later: 0,
+        nonce: 0,
+        bits: None,
+        changes: 0,
+    };
+    let mut core = run(&case);
+    core.jobs.allow_hashes(2);
+    for nonce in 1..=5 {
+        core.say(
+            true,
+            &format!(
+                r#"{{"id":9,"method":"mining.submit","params":["farm.rig","j","00","10000000","{nonce}"]}}"#
+            ),
+        );
+        core.say(false, r#"{"id":9,"result":true,"error":null}"#);
+    }
+    assert_eq!((core.stats.counts.shares.accepted, core.stats.counts.shares.unhashed), (6, 3));
+}
+
 /// What the miners know of their shares.
 #[derive(Debug, Default)]
 struct Ledger {

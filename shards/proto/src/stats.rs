@@ -48,6 +48,8 @@ pub struct Shares {
     pub accepted_difficulty: f64,
     /// Answered by the pool, though easier than it asked for by their hash.
     pub below_difficulty: u64,
+    /// Not hashed, because there were too many at once.
+    pub unhashed: u64,
     /// Difficulty of the hardest one that the pool accepted, by its hash; zero where none is known.
     pub best_difficulty: f64,
 }
@@ -120,6 +122,7 @@ impl Counts {
         self.shares.refused += other.shares.refused;
         self.shares.accepted_difficulty += other.shares.accepted_difficulty;
         self.shares.below_difficulty += other.shares.below_difficulty;
+        self.shares.unhashed += other.shares.unhashed;
         self.shares.best_difficulty = self.shares.best_difficulty.max(other.shares.best_difficulty);
         self.authorizations.accepted += other.authorizations.accepted;
         self.authorizations.refused += other.authorizations.refused;

@@ -104,6 +104,16 @@ impl JobBodies {
         self.claims.prove(max, &self.works, workers, stats);
     }
 
+    /// Of the shares that are answered from now on, so many are hashed, until this is called again; all, where it never is.
+    pub fn allow_hashes(&mut self, count: u32) {
+        self.claims.allow(count);
+    }
+
+    /// Whether another share may be hashed.
+    pub(crate) fn take_allowance(&mut self) -> bool {
+        self.claims.take_allowance()
+    }
+
     /// A share is to be hashed.
     pub(crate) fn claim(&mut self, claim: Claim, workers: &mut Workers, stats: &mut Stats) {
         self.claims.push(claim, &self.works, workers, stats);

@@ -76,25 +76,47 @@ pub(crate) struct Claim {
 }
 
 /// At most [`CLAIMS_MAX`] shares, the oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Claims(VecDeque<Claim>);
+#[derive(Debug)]
+pub(crate) struct Claims {
+    waiting: VecDeque<Claim>,
+    /// How many more may be taken until somebody allows more.
+    allowed: u32,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Claims { waiting: VecDeque::new(), allowed: u32::MAX }
+    }
+}
 
 impl Claims {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
+    }
+
+    /// So many are taken from now on.
+    pub(crate) fn allow(&mut self, allowed: u32) {
+        self.allowed = allowed;
+    }
+
+    /// Whether another is taken; it counts as taken then.
+    pub(crate) fn take_allowance(&mut self) -> bool {
+        let is_allowed = self.allowed > 0;
+        self.allowed = self.allowed.saturating_sub(1);
+        is_allowed
     }
 
     /// Puts a share behind the others. When there is no room, the oldest is hashed at once: none is lost.
     pub(crate) fn push(&mut self, claim: Claim, works: &Works, workers: &mut Workers, stats: &mut Stats) {
-        if self.0.len() >= CLAIMS_MAX {
+        if self.waiting.len() >= CLAIMS_MAX {
             self.prove(1, works, workers, stats);
         }
-        self.0.push_back(claim);
+        self.waiting.push_back(claim);
     }
 
     /// Hashes at most `max` of them.
     pub(crate) fn prove(&mut self, max: usize, works: &Works, workers: &mut Workers, stats: &mut Stats) {
-        for claim in self.0.drain(..max.min(self.0.len())) {
+        for claim in self.waiting.drain(..max.min(self.waiting.len())) {
             settle(&claim, works, workers, stats);
         }
     }

@@ -62,6 +62,10 @@ impl Session {
         if verdict != Some(Verdict::Accepted) && !self.client.is_credited {
             return;
         }
+        if !cx.jobs.take_allowance() {
+            cx.stats.counts.shares.unhashed += 1;
+            return;
+        }
         let mining = &self.client.mining;
         let extranonce1 = mining.extranonce1().filter(|_| trial.extranonce == mining.extranonce_number());
         let Some(extranonce1) = extranonce1 else { return };

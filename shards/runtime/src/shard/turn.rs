@@ -6,8 +6,9 @@ use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
-    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, HASHES_PER_TURN, NEWCOMERS_PER_TURN,
-    READ_ON_PER_TURN, REPORT_US, TICK_US, TIMERS_PER_TURN, VISITORS_PER_REPORT, WORKERS_PER_REPORT,
+    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, HASHES_PER_TICK, HASHES_PER_TURN,
+    NEWCOMERS_PER_TURN, READ_ON_PER_TURN, REPORT_US, TICK_US, TIMERS_PER_TURN, VISITORS_PER_REPORT,
+    WORKERS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
@@ -192,6 +193,7 @@ impl<P: Stage> Shard<P> {
     }
 
     fn tick(&mut self) {
+        self.jobs.allow_hashes(HASHES_PER_TICK);
         let mut expirations = [0_u8; 8];
         let _ = rustix::io::read(&self.tick, &mut expirations);
         while let Some(command) = self.mailbox.next_command() {
