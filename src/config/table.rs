@@ -102,9 +102,9 @@ pub(super) static METRICS_ENABLE_SHARE_HASHING: Key<Switch> = Key::new(
     "metrics.enable_share_hashing",
     Switch,
     true,
-    "Hash each share once the pool has answered it, up to 20,000 a second and shard: the best share of each worker, blocks as they are found, and shares that \
-     are easier than the pool asked for. Nobody waits for it. It costs about 2 us of CPU a share with 12 branches, three to \
-     four times that on CPUs without instructions for SHA-256.",
+    "Hash each share once the pool has answered it, up to 20,000 a second and shard: the best share of each worker, blocks as \
+     they are found, and shares that are easier than the pool asked for. Nobody waits for it. It costs about 2 us of CPU a \
+     share with 12 branches, three to four times that on CPUs without instructions for SHA-256.",
 );
 
 pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
