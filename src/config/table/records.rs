@@ -19,6 +19,6 @@ pub(in crate::config) static RECORDS_MAX_MIB: Key<Whole> = Key::new(
     "records.max_mib",
     Whole { min: 0, max: 16_000_000 },
     10_240,
-    "MiB that records may take of the disk; the oldest make room. 100,000 workers with a share in every minute need some 9,000 \
+    "MiB that records may take of the disk; the oldest make room. 100,000 workers with a share in every minute need some 4,000 \
      a day. 0 sets no limit.",
 );

@@ -190,3 +190,39 @@ fn with_too_many_bytes_the_oldest_go_and_the_newest_stay() {
     store.prune(Kept { since_minute: -1, bytes_max: Some(1) }).unwrap();
     while store.prune(Kept { since_minute: -1, bytes_max: Some(1) }).unwrap() {}
 }
+
+/// What 100,000 workers cost: `cargo test --release --lib a_minute_of_a_hundred_thousand -- --ignored --nocapture`. The folder is
+/// that of the temporary files: set TMPDIR to the disk that is meant.
+#[test]
+#[ignore = "it measures and proves nothing"]
+#[allow(clippy::print_stdout, reason = "figures are what it is for")]
+fn a_minute_of_a_hundred_thousand_workers() {
+    const WORKERS: usize = 100_000;
+    let (_folder, path) = place();
+    let mut store = Store::open(&path).unwrap();
+    let mut bytes = store.bytes();
+    for at in 0..10 {
+        let mut pending = minute(at, WORKERS);
+        for number in (0..WORKERS).step_by(100) {
+            let name = format!("rack.{number:05}");
+            pending.add(at, Some(&name.as_str().into()), &tally(0, 1));
+            pending.event(event(at * 60_000, &name));
+        }
+        let began = std::time::Instant::now();
+        store.write(&pending).unwrap();
+        let (seconds, size) = (began.elapsed().as_secs_f64(), fs::metadata(&path).unwrap().len());
+        println!("minute {at}: {seconds:.3} s, the file grew by {} bytes", size.saturating_sub(bytes));
+        bytes = size;
+    }
+    let began = std::time::Instant::now();
+    store.prune(Kept { since_minute: 1, bytes_max: None }).unwrap();
+    println!("one minute forgotten: {:.3} s", began.elapsed().as_secs_f64());
+    let began = std::time::Instant::now();
+    let records = crate::records::Records::open(&path).unwrap();
+    let rows = records.summary(0..100, None).unwrap().rows;
+    println!("sums of {rows} rows: {:.3} s", began.elapsed().as_secs_f64());
+    let began = std::time::Instant::now();
+    let worker = records.worker("rack.00077").unwrap();
+    let rows = records.summary(0..100, worker).unwrap().rows;
+    println!("sums of one worker, {rows} rows: {:.4} s", began.elapsed().as_secs_f64());
+}
