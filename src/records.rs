@@ -15,7 +15,7 @@ mod writer;
 pub use feed::RecordsFeed;
 pub use figures::{RecordsFailure, RecordsFigures, RecordsMeter};
 pub use pending::{EVENTS_MAX, EventRow, Lost, Pending, ROWS_MAX, Tally};
-pub use reader::{MinuteRow, ReadError, ReadEvent, Reason, Records, Summary, WorkerSum};
+pub use reader::{MinuteRow, Part, PartSum, ReadError, ReadEvent, Reason, Records, Shares, Summary};
 pub use schema::{APPLICATION_ID, Stranger, VERSION};
 
 use crate::config::Config;

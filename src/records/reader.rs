@@ -7,7 +7,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use summary::{Reason, Summary, WorkerSum};
+pub use summary::{Part, PartSum, Reason, Summary};
 
 use super::schema::{self, Stranger};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
@@ -61,13 +61,9 @@ pub enum ReadError {
     Output(#[from] std::io::Error),
 }
 
-/// What a worker did in a minute.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MinuteRow {
-    /// Unix time divided by sixty.
-    pub minute: i64,
-    /// Its name; `None` for all that cannot be told apart.
-    pub worker: Option<String>,
+/// What became of shares: of those of one row, or of many.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shares {
     /// Shares that a pool accepted.
     pub accepted: u64,
     /// Shares that a pool rejected.
@@ -82,6 +78,31 @@ pub struct MinuteRow {
     pub difficulty: f64,
     /// The highest difficulty that a share reached, where that is known.
     pub best: Option<f64>,
+}
+
+impl Shares {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Shares> {
+        Ok(Shares {
+            accepted: count(row, "accepted")?,
+            rejected: count(row, "rejected")?,
+            refused: count(row, "refused")?,
+            unanswered: count(row, "unanswered")?,
+            lost: count(row, "lost")?,
+            difficulty: row.get("difficulty")?,
+            best: row.get("best")?,
+        })
+    }
+}
+
+/// What a worker did in a minute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinuteRow {
+    /// Unix time divided by sixty.
+    pub minute: i64,
+    /// Its name; `None` for all that cannot be told apart.
+    pub worker: Option<String>,
+    /// Its shares.
+    pub shares: Shares,
     /// Why shares were rejected or refused.
     pub reasons: Vec<Reason>,
 }
@@ -199,20 +220,10 @@ impl Records {
 
     fn minute_row(&self, row: &Row<'_>) -> rusqlite::Result<MinuteRow> {
         let (minute, worker): (i64, i64) = (row.get("minute")?, row.get("worker")?);
-        let (rejected, refused) = (count(row, "rejected")?, count(row, "refused")?);
-        let reasons = if rejected + refused > 0 { self.reasons_of(minute, worker)? } else { Vec::new() };
-        Ok(MinuteRow {
-            minute,
-            worker: row.get("name")?,
-            accepted: count(row, "accepted")?,
-            rejected,
-            refused,
-            unanswered: count(row, "unanswered")?,
-            lost: count(row, "lost")?,
-            difficulty: row.get("difficulty")?,
-            best: row.get("best")?,
-            reasons,
-        })
+        let shares = Shares::read(row)?;
+        let has_reasons = shares.rejected + shares.refused > 0;
+        let reasons = if has_reasons { self.reasons_of(minute, worker)? } else { Vec::new() };
+        Ok(MinuteRow { minute, worker: row.get("name")?, shares, reasons })
     }
 
     fn reasons_of(&self, minute: i64, worker: i64) -> rusqlite::Result<Vec<Reason>> {

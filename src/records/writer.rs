@@ -135,9 +135,9 @@ impl Writer {
             tracing::warn!(file = %self.settings.file.display(), "the file of records was taken away: a new one is begun");
             self.store = None;
         }
-        let store = match self.store.take() {
-            Some(store) => self.store.insert(store),
-            None => self.store.insert(Store::open(&self.settings.file)?),
+        let store = match &mut self.store {
+            Some(store) => store,
+            none => none.insert(Store::open(&self.settings.file)?),
         };
         let (rows, events) = (self.pending.rows(), self.pending.events().len());
         if rows + events > 0 {

@@ -24,6 +24,9 @@ use events::ShareEvents;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Hashes that a share of difficulty one stands for.
+pub const HASHES_OF_ONE: f64 = 4_294_967_296.0;
+
 /// Names a worker in its shard, for as long as a connection has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WorkerId(u32);

@@ -15,12 +15,12 @@ use std::sync::Arc;
 pub mod limits {
     /// Bytes one read may take from a socket, and room for all that is read: the budget of a pool's connection per turn.
     pub const READ_BYTES: usize = 64 * 1024;
+    /// The same for the pool's connection of a link that comes or goes: `NEWCOMERS_PER_TURN` of them are served in a turn.
+    pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// The same for a miner: some thirty shares. What many say at once is another miner's delay.
     pub const MINER_READ_BYTES: usize = 4 * 1024;
     /// Sockets with more to read than one read takes, of which as many go on per turn.
     pub const READ_ON_PER_TURN: usize = 4;
-    /// The same for the pool's connection of a link that comes or goes: `NEWCOMERS_PER_TURN` of them are served in a turn.
-    pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// Bytes waiting for one side at which the other side is no longer read.
     pub const QUEUE_HIGH_BYTES: usize = 64 * 1024;
     /// Most bytes that can wait for one side: the mark above and the output of one more call.

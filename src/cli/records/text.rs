@@ -1,7 +1,7 @@
 //! Rows and sums as text, CSV and JSON.
 
 use super::time;
-use crate::records::{MinuteRow, ReadEvent, Reason, Summary, WorkerSum};
+use crate::records::{MinuteRow, Part, PartSum, ReadEvent, Reason, Shares, Summary};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -32,9 +32,9 @@ fn reasons(reasons: &[Reason]) -> String {
 }
 
 pub(super) fn minute_csv(row: &MinuteRow) -> String {
-    let MinuteRow { accepted, rejected, refused, unanswered, lost, difficulty, .. } = row;
+    let Shares { accepted, rejected, refused, unanswered, lost, difficulty, best } = &row.shares;
     let (minute, worker) = (time::shown(row.minute.saturating_mul(60)), field(row.worker.as_deref()));
-    let (best, reasons) = (optional(row.best), reasons(&row.reasons));
+    let (best, reasons) = (optional(*best), reasons(&row.reasons));
     format!(
         "{minute},{worker},{accepted},{rejected},{refused},{unanswered},{lost},{difficulty},{best},{}",
         field((!reasons.is_empty()).then_some(&*reasons))
@@ -63,19 +63,25 @@ fn reasons_json(reasons: &[Reason]) -> Value {
         .collect()
 }
 
-pub(super) fn minute_json(row: &MinuteRow) -> Value {
+fn shares_json(shares: &Shares) -> Value {
+    let Shares { accepted, rejected, refused, unanswered, lost, difficulty, best } = shares;
     json!({
-        "minute": time::shown(row.minute.saturating_mul(60)),
-        "worker": row.worker,
-        "accepted": row.accepted,
-        "rejected": row.rejected,
-        "refused": row.refused,
-        "unanswered": row.unanswered,
-        "lost": row.lost,
-        "difficulty": row.difficulty,
-        "best": row.best,
-        "reasons": reasons_json(&row.reasons),
+        "accepted": accepted,
+        "rejected": rejected,
+        "refused": refused,
+        "unanswered": unanswered,
+        "lost": lost,
+        "difficulty": difficulty,
+        "best": best,
     })
+}
+
+pub(super) fn minute_json(row: &MinuteRow) -> Value {
+    let mut value = shares_json(&row.shares);
+    value["minute"] = time::shown(row.minute.saturating_mul(60)).into();
+    value["worker"] = row.worker.clone().into();
+    value["reasons"] = reasons_json(&row.reasons);
+    value
 }
 
 pub(super) fn event_json(row: &ReadEvent) -> Value {
@@ -93,41 +99,34 @@ pub(super) fn event_json(row: &ReadEvent) -> Value {
 }
 
 /// Sums, with what they are made of under the key `parts`.
-pub(super) fn summary_json(file: &Path, summary: &Summary, parts: &str, of: &[WorkerSum]) -> Value {
+pub(super) fn summary_json(file: &Path, summary: &Summary, parts: &str, of: &[PartSum]) -> Value {
     let minute = |minute: i64| time::shown(minute.saturating_mul(60));
-    let part = |sum: &WorkerSum| {
+    let part = |PartSum { of, shares }: &PartSum| {
         let mut value = json!({
-            "accepted": sum.accepted,
-            "rejected": sum.rejected,
-            "refused": sum.refused,
-            "difficulty": sum.difficulty,
+            "accepted": shares.accepted,
+            "rejected": shares.rejected,
+            "refused": shares.refused,
+            "difficulty": shares.difficulty,
         });
-        match sum.hour {
-            Some(hour) => value["hour"] = time::shown(hour.saturating_mul(3_600)).into(),
-            None => value["worker"] = sum.of.clone().into(),
+        match of {
+            Part::Hour(hour) => value["hour"] = time::shown(hour.saturating_mul(3_600)).into(),
+            Part::Worker(name) => value["worker"] = name.clone().into(),
         }
         value
     };
-    json!({
-        "file": file.to_string_lossy(),
-        "first_minute": summary.minutes.map(|(first, _)| minute(first)),
-        "last_minute": summary.minutes.map(|(_, last)| minute(last)),
-        "rows": summary.rows,
-        "workers": summary.workers,
-        "accepted": summary.accepted,
-        "rejected": summary.rejected,
-        "refused": summary.refused,
-        "unanswered": summary.unanswered,
-        "lost": summary.lost,
-        "difficulty": summary.difficulty,
-        "hashrate": summary.hashrate(),
-        "best": summary.best,
-        "reasons": reasons_json(&summary.reasons),
-        parts: of.iter().map(part).collect::<Vec<_>>(),
-    })
+    let mut value = shares_json(&summary.shares);
+    value["file"] = file.to_string_lossy().into();
+    value["first_minute"] = summary.minutes.map(|(first, _)| minute(first)).into();
+    value["last_minute"] = summary.minutes.map(|(_, last)| minute(last)).into();
+    value["rows"] = summary.rows.into();
+    value["workers"] = summary.workers.into();
+    value["hashrate"] = summary.hashrate().into();
+    value["reasons"] = reasons_json(&summary.reasons);
+    value[parts] = of.iter().map(part).collect();
+    value
 }
 
-pub(super) fn summary(file: &Path, summary: &Summary, of: &[WorkerSum]) -> String {
+pub(super) fn summary(file: &Path, summary: &Summary, of: &[PartSum]) -> String {
     let Some((first, last)) = summary.minutes else {
         return format!("no rows of that time in {}", file.display());
     };
@@ -138,39 +137,47 @@ pub(super) fn summary(file: &Path, summary: &Summary, of: &[WorkerSum]) -> Strin
         summary.workers,
         summary.rows
     );
-    let answered = (summary.accepted + summary.rejected).max(1) as f64;
-    let percent = summary.rejected as f64 * 100.0 / answered;
+    let Shares { accepted, rejected, refused, unanswered, lost, difficulty, best } = &summary.shares;
+    let answered = (accepted + rejected).max(1) as f64;
+    let percent = *rejected as f64 * 100.0 / answered;
     let mut line = |name: &str, value: String| {
         // A String takes whatever is written to it.
         let _ = writeln!(text, "{name:<12} {}", value.trim_end());
     };
-    line("accepted", summary.accepted.to_string());
-    line("rejected", format!("{} ({percent:.2} %) {}", summary.rejected, of_side(summary, "pool")));
-    line("refused", format!("{} {}", summary.refused, of_side(summary, "proxy")));
-    line("unanswered", summary.unanswered.to_string());
-    line("lost", summary.lost.to_string());
-    line("difficulty", summary.difficulty.to_string());
+    line("accepted", accepted.to_string());
+    line("rejected", format!("{rejected} ({percent:.2} %) {}", of_side(summary, "pool")));
+    line("refused", format!("{refused} {}", of_side(summary, "proxy")));
+    line("unanswered", unanswered.to_string());
+    line("lost", lost.to_string());
+    line("difficulty", difficulty.to_string());
     line("hashrate", summary.hashrate().map_or_else(String::new, hashes));
-    if let Some(best) = summary.best {
+    if let Some(best) = best {
         line("best share", best.to_string());
     }
-    if !of.is_empty() {
-        let what = if of[0].hour.is_some() { "hour" } else { "worker" };
-        let _ = write!(
-            text,
-            "\n{:>12} {:>10} {:>10} {:>16}  {what}",
-            "accepted", "rejected", "refused", "difficulty"
-        );
-    }
-    for sum in of {
-        let name = match sum.hour {
-            Some(hour) => time::shown(hour.saturating_mul(3_600)),
-            None => sum.of.as_deref().unwrap_or(OTHERS).chars().filter(|c| !c.is_control()).collect(),
+    text.push_str(&table(of));
+    text.trim_end().to_owned()
+}
+
+/// A line a sum, behind an empty one and a line of names.
+fn table(of: &[PartSum]) -> String {
+    let what = match of.first().map(|sum| &sum.of) {
+        Some(Part::Hour(_)) => "hour",
+        Some(Part::Worker(_)) => "worker",
+        None => return String::new(),
+    };
+    let mut text =
+        format!("\n{:>12} {:>10} {:>10} {:>16}  {what}", "accepted", "rejected", "refused", "difficulty");
+    for PartSum { of, shares } in of {
+        let name = match of {
+            Part::Hour(hour) => time::shown(hour.saturating_mul(3_600)),
+            Part::Worker(name) => {
+                name.as_deref().unwrap_or(OTHERS).chars().filter(|c| !c.is_control()).collect()
+            }
         };
-        let WorkerSum { accepted, rejected, refused, difficulty, .. } = sum;
+        let Shares { accepted, rejected, refused, difficulty, .. } = shares;
         let _ = write!(text, "\n{accepted:>12} {rejected:>10} {refused:>10} {difficulty:>16}  {name}");
     }
-    text.trim_end().to_owned()
+    text
 }
 
 fn of_side(summary: &Summary, side: &str) -> String {
@@ -215,13 +222,7 @@ mod tests {
         let minute = MinuteRow {
             minute: 1,
             worker: Some("a.b".into()),
-            accepted: 1,
-            rejected: 2,
-            refused: 0,
-            unanswered: 0,
-            lost: 0,
-            difficulty: 1.5,
-            best: None,
+            shares: Shares { accepted: 1, rejected: 2, difficulty: 1.5, ..Shares::default() },
             reasons: vec![Reason { side: "pool".into(), name: "stale".into(), count: 2 }],
         };
         assert_eq!(minute_csv(&minute), "1970-01-01T00:01:00Z,a.b,1,2,0,0,0,1.5,,pool:stale=2");
@@ -244,24 +245,15 @@ mod tests {
 
     #[test]
     fn sums_are_shown_with_their_reasons_and_nothing_of_a_name_reaches_the_terminal() {
+        let shares = Shares { accepted: 99, rejected: 1, difficulty: 1e6, ..Shares::default() };
         let summary_of = Summary {
             minutes: Some((60, 119)),
             rows: 3,
             workers: 2,
-            accepted: 99,
-            rejected: 1,
-            difficulty: 1e6,
+            shares: shares.clone(),
             reasons: vec![Reason { side: "pool".into(), name: "stale".into(), count: 1 }],
-            ..Summary::default()
         };
-        let worker = WorkerSum {
-            of: Some("a\u{1b}[31m".into()),
-            hour: None,
-            accepted: 99,
-            rejected: 1,
-            refused: 0,
-            difficulty: 1e6,
-        };
+        let worker = PartSum { of: Part::Worker(Some("a\u{1b}[31m".into())), shares };
         let text = summary(Path::new("r"), &summary_of, &[worker]);
         assert!(
             text.starts_with("1970-01-01T01:00:00Z to 1970-01-01T02:00:00Z, workers: 2, rows: 3\n"),

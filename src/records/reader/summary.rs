@@ -1,6 +1,7 @@
 //! Sums over records: of all workers, or of one.
 
-use super::{ReadError, Records, count};
+use super::{ReadError, Records, Shares, count};
+use loka_proto::HASHES_OF_ONE;
 use rusqlite::{Row, params};
 use std::ops::Range;
 
@@ -24,52 +25,46 @@ pub struct Summary {
     pub rows: u64,
     /// Workers with a row.
     pub workers: u64,
-    /// Shares that a pool accepted.
-    pub accepted: u64,
-    /// Shares that a pool rejected.
-    pub rejected: u64,
-    /// Shares that the proxy refused.
-    pub refused: u64,
-    /// Shares that were never answered.
-    pub unanswered: u64,
-    /// Shares in flight when their pool connection was lost.
-    pub lost: u64,
-    /// Sum of the difficulties of accepted shares.
-    pub difficulty: f64,
-    /// The highest difficulty that a share reached, where that is known.
-    pub best: Option<f64>,
+    /// All shares.
+    pub shares: Shares,
     /// Why shares were rejected or refused, the most frequent first.
     pub reasons: Vec<Reason>,
 }
 
-/// Sums of one worker, or of one hour of it.
+/// Of what a sum is that stands beside others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Of a worker, by its name; `None` for all that cannot be told apart.
+    Worker(Option<String>),
+    /// Of an hour, in hours of Unix time.
+    Hour(i64),
+}
+
+/// A sum that stands beside others.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WorkerSum {
-    /// Its name, `None` for all that cannot be told apart; of an hour, its first minute.
-    pub of: Option<String>,
-    /// The hour, in hours of Unix time, where hours were asked for.
-    pub hour: Option<i64>,
-    /// Shares that a pool accepted.
-    pub accepted: u64,
-    /// Shares that a pool rejected.
-    pub rejected: u64,
-    /// Shares that the proxy refused.
-    pub refused: u64,
-    /// Sum of the difficulties of accepted shares.
-    pub difficulty: f64,
+pub struct PartSum {
+    /// Of what.
+    pub of: Part,
+    /// The shares.
+    pub shares: Shares,
 }
 
 impl Summary {
     /// Mean of the hashes a second over the minutes from the first to the last.
     pub fn hashrate(&self) -> Option<f64> {
         let (first, last) = self.minutes?;
-        Some(self.difficulty * 4_294_967_296.0 / ((last - first + 1) as f64 * 60.0))
+        Some(self.shares.difficulty * HASHES_OF_ONE / ((last - first + 1) as f64 * 60.0))
     }
 }
 
 pub(super) fn reason(row: &Row<'_>) -> rusqlite::Result<Reason> {
     Ok(Reason { side: row.get("side")?, name: row.get("name")?, count: count(row, "count")? })
 }
+
+/// Rows of minutes added up, as [`Shares::read`] takes them.
+const TOTALS: &str = "CAST(total(accepted) AS INTEGER) AS accepted, CAST(total(rejected) AS INTEGER) AS rejected, \
+    CAST(total(refused) AS INTEGER) AS refused, CAST(total(unanswered) AS INTEGER) AS unanswered, \
+    CAST(total(lost) AS INTEGER) AS lost, total(difficulty) AS difficulty, max(best) AS best";
 
 /// How the rows of ?1 to ?2 are found, of the worker ?3 or of all.
 #[derive(Debug, Clone, Copy)]
@@ -122,23 +117,15 @@ impl Records {
         let (with, from) = (of.with(), of.from("minutes"));
         let sql = format!(
             "{with} SELECT min(m.minute) AS first, max(m.minute) AS last, count(*) AS rows, count(DISTINCT worker) AS workers, \
-             total(accepted) AS accepted, total(rejected) AS rejected, total(refused) AS refused, \
-             total(unanswered) AS unanswered, total(lost) AS lost, total(difficulty) AS difficulty, max(best) AS best {from}"
+             {TOTALS} {from}"
         );
         let mut summary = self.connection.query_row(&sql, which, |row| {
             let first: Option<i64> = row.get("first")?;
-            let total = |column: &str| row.get::<_, f64>(column).map(|sum| sum as u64);
             Ok(Summary {
                 minutes: first.map(|first| row.get("last").map(|last| (first, last))).transpose()?,
                 rows: count(row, "rows")?,
                 workers: count(row, "workers")?,
-                accepted: total("accepted")?,
-                rejected: total("rejected")?,
-                refused: total("refused")?,
-                unanswered: total("unanswered")?,
-                lost: total("lost")?,
-                difficulty: row.get("difficulty")?,
-                best: row.get("best")?,
+                shares: Shares::read(row)?,
                 reasons: Vec::new(),
             })
         })?;
@@ -156,41 +143,39 @@ impl Records {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn top(&self, minutes: Range<i64>, max: u32) -> Result<Vec<WorkerSum>, ReadError> {
-        let sql = "SELECT w.name AS of, NULL AS hour, s.* FROM (SELECT worker, total(accepted) AS accepted, \
-                   total(rejected) AS rejected, total(refused) AS refused, total(difficulty) AS difficulty FROM minutes \
-                   WHERE minute >= ?1 AND minute < ?2 GROUP BY worker ORDER BY 5 DESC, 2 DESC, 1 LIMIT ?3) s \
-                   LEFT JOIN workers w ON w.id = s.worker ORDER BY difficulty DESC, accepted DESC, worker";
-        self.told(self.list(sql, params![minutes.start, minutes.end, max]))
+    pub fn top(&self, minutes: Range<i64>, max: u32) -> Result<Vec<PartSum>, ReadError> {
+        let sql = format!(
+            "SELECT w.name, s.* FROM (SELECT worker, {TOTALS} FROM minutes WHERE minute >= ?1 AND minute < ?2 \
+             GROUP BY worker ORDER BY difficulty DESC, accepted DESC, worker LIMIT ?3) s \
+             LEFT JOIN workers w ON w.id = s.worker ORDER BY difficulty DESC, accepted DESC, worker"
+        );
+        let worker = |row: &Row<'_>| row.get("name").map(Part::Worker);
+        self.told(self.list(&sql, params![minutes.start, minutes.end, max], worker))
     }
 
     /// The last hours of a worker in these minutes, the newest first, at most `max`; hours without a row are left out.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn hours(&self, minutes: Range<i64>, worker: i64, max: u32) -> Result<Vec<WorkerSum>, ReadError> {
+    pub fn hours(&self, minutes: Range<i64>, worker: i64, max: u32) -> Result<Vec<PartSum>, ReadError> {
         let sql = format!(
-            "{} SELECT NULL AS of, m.minute / 60 AS hour, total(accepted) AS accepted, total(rejected) AS rejected, \
-             total(refused) AS refused, total(difficulty) AS difficulty {} GROUP BY 2 ORDER BY 2 DESC LIMIT ?4",
+            "{} SELECT m.minute / 60 AS hour, {TOTALS} {} GROUP BY hour ORDER BY hour DESC LIMIT ?4",
             Rows::OfOne.with(),
             Rows::OfOne.from("minutes")
         );
-        self.told(self.list(&sql, params![minutes.start, minutes.end, worker, max]))
+        let hour = |row: &Row<'_>| row.get("hour").map(Part::Hour);
+        self.told(self.list(&sql, params![minutes.start, minutes.end, worker, max], hour))
     }
 
-    fn list(&self, sql: &str, which: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<WorkerSum>> {
+    fn list(
+        &self,
+        sql: &str,
+        which: &[&dyn rusqlite::ToSql],
+        of: impl Fn(&Row<'_>) -> rusqlite::Result<Part>,
+    ) -> rusqlite::Result<Vec<PartSum>> {
         let mut statement = self.connection.prepare(sql)?;
-        let sums = statement.query_map(which, |row| {
-            let total = |column: &str| row.get::<_, f64>(column).map(|sum| sum as u64);
-            Ok(WorkerSum {
-                of: row.get("of")?,
-                hour: row.get("hour")?,
-                accepted: total("accepted")?,
-                rejected: total("rejected")?,
-                refused: total("refused")?,
-                difficulty: row.get("difficulty")?,
-            })
-        })?;
+        let sums =
+            statement.query_map(which, |row| Ok(PartSum { of: of(row)?, shares: Shares::read(row)? }))?;
         sums.collect()
     }
 }

@@ -55,18 +55,21 @@ fn sums_and_rows_of_a_time_and_of_a_worker() {
     let records = Records::open(&path).unwrap();
     let all = records.summary(0..1_000, None).unwrap();
     assert_eq!((all.minutes, all.rows, all.workers), (Some((10, 19)), 30, 3));
-    assert_eq!((all.accepted, all.rejected, all.refused, all.difficulty), (40, 20, 40, 40.0));
+    assert_eq!(
+        (all.shares.accepted, all.shares.rejected, all.shares.refused, all.shares.difficulty),
+        (40, 20, 40, 40.0)
+    );
     let reasons: Vec<_> = all.reasons.iter().map(|why| (&*why.side, &*why.name, why.count)).collect();
     assert_eq!(reasons, [("proxy", "duplicate_share", 40), ("pool", "stale", 20)]);
     let part = records.summary(12..14, None).unwrap();
-    assert_eq!((part.minutes, part.accepted, part.reasons.len()), (Some((12, 13)), 8, 2));
+    assert_eq!((part.minutes, part.shares.accepted, part.reasons.len()), (Some((12, 13)), 8, 2));
     let a = records.worker("a").unwrap().unwrap();
     let one = records.summary(12..1_000, Some(a)).unwrap();
-    assert_eq!((one.minutes, one.rows, one.accepted, one.rejected), (Some((12, 19)), 8, 24, 8));
+    assert_eq!((one.minutes, one.rows, one.shares.accepted, one.shares.rejected), (Some((12, 19)), 8, 24, 8));
     assert_eq!(one.reasons[0].count, 16);
     assert_eq!(one.hashrate(), Some(24.0 * 4_294_967_296.0 / 480.0));
     let none = records.summary(500..1_000, Some(a)).unwrap();
-    assert_eq!((none.minutes, none.accepted, none.hashrate()), (None, 0, None));
+    assert_eq!((none.minutes, none.shares.accepted, none.hashrate()), (None, 0, None));
     assert_eq!(records.worker("c").unwrap(), None);
 
     let of_a = rows(&records, 0..1_000, Some(a));
@@ -74,10 +77,13 @@ fn sums_and_rows_of_a_time_and_of_a_worker() {
     assert!(of_a.iter().all(|row| row.worker.as_deref() == Some("a") && row.reasons.len() == 2));
     assert_eq!(rows(&records, 15..17, None).len(), 6);
     let top = records.top(0..1_000, 2).unwrap();
-    let top: Vec<_> = top.iter().map(|sum| (sum.of.as_deref(), sum.accepted)).collect();
-    assert_eq!(top, [(Some("a"), 30), (Some("b"), 10)]);
+    let top: Vec<_> = top.iter().map(|sum| (sum.of.clone(), sum.shares.accepted)).collect();
+    assert_eq!(top, [("a", 30), ("b", 10)].map(|(name, count)| (Part::Worker(Some(name.to_owned())), count)));
     let hours = records.hours(0..1_000, a, 5).unwrap();
-    assert_eq!(hours.iter().map(|sum| (sum.hour, sum.accepted)).collect::<Vec<_>>(), [(Some(0), 30)]);
+    assert_eq!(
+        hours.iter().map(|sum| (sum.of.clone(), sum.shares.accepted)).collect::<Vec<_>>(),
+        [(Part::Hour(0), 30)]
+    );
 
     let mut events = Vec::new();
     records
