@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod aggregate;
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod events;
@@ -16,7 +17,7 @@ pub mod supervisor;
 pub mod systemd;
 
 pub use config::{
-    ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, SecurityConfig, ServerConfig,
+    AlertsConfig, ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig,
+    PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

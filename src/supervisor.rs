@@ -14,6 +14,7 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
 };
+use crate::alerts::{Alerts, AlertsError, AlertsHandle};
 use crate::config::{Config, InForce};
 use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The metrics port cannot be listened on.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Alerts cannot be posted.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// A shard could not be started.
     #[error("a shard cannot start: {0}")]
     Shard(#[from] ShardError),
@@ -171,6 +175,7 @@ pub struct Proxy {
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
+    alerts: Option<AlertsHandle>,
     _lookout: LookoutHandle,
     _certificate: Option<CertificateWatch>,
 }
@@ -196,6 +201,7 @@ impl Proxy {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
+        let alerts = Alerts::prepare(config)?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
@@ -207,7 +213,9 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        let counts = alerts.as_ref().map(Alerts::counts).unwrap_or_default();
+        let facts =
+            Facts { alerts: counts, ..facts(config, cpus, lookout.views(), log.dropped, refusals.clone()) };
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -246,6 +254,8 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
+        let alerts =
+            alerts.map(|alerts| alerts.start(aggregator.snapshots(), aggregator.workers())).transpose()?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
@@ -257,6 +267,7 @@ impl Proxy {
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
+            alerts,
             _lookout: lookout,
             _certificate: certificate,
         })
@@ -325,15 +336,23 @@ impl Proxy {
                 }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
-                    return Err(RunError::ShardDied { shard, cause });
+                    return Err(self.died(RunError::ShardDied { shard, cause }));
                 }
                 Ok(Event::ShardEnded { shard, result: Ok(()) }) => {
-                    return Err(RunError::ShardEnded { shard });
+                    return Err(self.died(RunError::ShardEnded { shard }));
                 }
                 Err(_) => break "nobody left to ask",
             }
         };
         self.drain(cause)
+    }
+
+    /// Tells of it before the process ends.
+    fn died(self, error: RunError) -> RunError {
+        if let Some(alerts) = self.alerts {
+            alerts.shard_died(&error.to_string());
+        }
+        error
     }
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
@@ -363,6 +382,9 @@ impl Proxy {
             }
         }
         let last = self.aggregator.stop();
+        if let Some(alerts) = self.alerts {
+            alerts.stop();
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -406,6 +428,7 @@ fn facts(
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
         refusals,
+        alerts: crate::alerts::AlertCounts::default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }

@@ -124,6 +124,7 @@ fn links_of_the_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "SECURITY.md",
         "config/README.md",
+        "config/ALERTS.md",
         "config/OPERATING.md",
         "config/SIZING.md",
         "config/TUNING.md",
