@@ -8,6 +8,7 @@ mod actions;
 mod api;
 mod dashboard;
 mod gate;
+mod history;
 mod live;
 mod refusal;
 mod routes;
@@ -96,6 +97,7 @@ pub fn start(
     let events = Events::default();
     let api = api::Api::new(snapshots.clone(), controls, events.clone());
     let (live, feed) = live::live(&api);
+    let history = api.history.clone();
     let exposition = Exposition::new(snapshots.clone())?;
     let more = api::router(api).merge(live::router(live));
     let app = routes::router(snapshots.clone(), exposition, Form::Prometheus, more);
@@ -117,7 +119,7 @@ pub fn start(
             tokio::spawn(async move {
                 let mut stopping = stopping;
                 tokio::select! {
-                    () = live::keep(snapshots, events, feed) => {}
+                    () = live::keep(snapshots, events, history, feed) => {}
                     _ = stopping.changed() => {}
                 }
             });

@@ -186,7 +186,9 @@ fn answers_have_the_shape_that_the_document_tells() {
     let address = json!({"address": "192.0.2.1"});
     check("post", "/api/v1/block", "200", site.act("block", &address));
     check("post", "/api/v1/kick", "200", site.act("kick", &address));
-    for path in ["status", "pools", "shards", "workers", "blocks", "events", "config", "openapi.json"] {
+    for path in
+        ["status", "pools", "shards", "workers", "blocks", "events", "history", "config", "openapi.json"]
+    {
         let path = format!("/api/v1/{path}");
         check("get", &path, "200", site.get(&path));
     }
@@ -220,6 +222,32 @@ fn workers_are_listed_and_found_by_name() {
         ("workers?limit=-1", 400),
     ] {
         assert_eq!(site.get(&format!("/api/v1/{path}")).0, status, "{path}");
+    }
+}
+
+#[test]
+fn history_is_told_by_metric_and_range() {
+    let site = Site::new(TOKEN);
+    let mut now = Snapshot::clone(&site._aggregator.snapshots().latest());
+    for second in 0..=60 {
+        now.taken += Duration::from_secs(1);
+        now.stats.counts.shares.accepted += 5;
+        site.api.history.see(&now, std::time::UNIX_EPOCH + Duration::from_secs(1_000_000 + second));
+    }
+    let (status, told) = site.get("/api/v1/history?metric=accepted,response_p50_ms,accepted&range=20s");
+    assert_eq!((status, &told["step_seconds"], &told["range_seconds"]), (200, &json!(2), &json!(20)));
+    let (moments, series) = (told["unix_milliseconds"].as_array().unwrap(), &told["series"]);
+    assert_eq!((moments.len(), moments[9].as_u64()), (10, Some(1_000_060_000)));
+    assert_eq!(
+        (series["accepted"].as_array().unwrap(), series.as_object().unwrap().len()),
+        (&vec![json!(5.0); 10], 2)
+    );
+    assert_eq!(series["response_p50_ms"][0], Value::Null, "nobody has answered");
+    let (_, all) = site.get("/api/v1/history?range=24h");
+    assert_eq!((&all["step_seconds"], all["unix_milliseconds"].as_array().unwrap().len()), (&json!(30), 2));
+    assert!(all["series"]["pool_hashrate/pool"].is_array() && all["series"]["shard_busy/0"].is_array());
+    for wrong in ["metric=colour", "metric=", "range=0", "range=25h", "range=soon", "step=1"] {
+        assert_eq!(site.get(&format!("/api/v1/history?{wrong}")).0, 400, "{wrong}");
     }
 }
 
