@@ -15,6 +15,7 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod worker_metrics;
 mod workers;
 
 pub use accept::Form;
@@ -98,8 +99,9 @@ pub fn start(
     let api = api::Api::new(snapshots.clone(), controls, events.clone());
     let (live, feed) = live::live(&api);
     let history = api.history.clone();
+    let of_workers = worker_metrics::router(&api);
     let exposition = Exposition::new(snapshots.clone())?;
-    let more = api::router(api).merge(live::router(live));
+    let more = api::router(api).merge(live::router(live)).merge(of_workers);
     let app = routes::router(snapshots.clone(), exposition, Form::Prometheus, more);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let bind = || {

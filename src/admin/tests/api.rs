@@ -76,7 +76,8 @@ impl Site {
             kicks
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (app, thread) = (router(api.clone()), Some(thread));
+        let app = router(api.clone()).merge(crate::admin::worker_metrics::router(&api));
+        let thread = Some(thread);
         Site { app, api, drains, runtime, _aggregator: aggregator, ended, thread }
     }
 
@@ -87,6 +88,16 @@ impl Site {
             (status, to_bytes(response.into_body(), 1 << 20).await.unwrap())
         });
         (answer.0, serde_json::from_slice(&answer.1).unwrap_or(Value::Null))
+    }
+
+    fn text(&self, path: &str, host: &str) -> (u16, String) {
+        let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
+        self.runtime.block_on(async {
+            let response = self.app.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (status, String::from_utf8(bytes.to_vec()).unwrap())
+        })
     }
 
     fn get(&self, path: &str) -> (u16, Value) {
@@ -222,6 +233,29 @@ fn workers_are_listed_and_found_by_name() {
         ("workers?limit=-1", 400),
     ] {
         assert_eq!(site.get(&format!("/api/v1/{path}")).0, status, "{path}");
+    }
+}
+
+#[test]
+fn workers_are_metrics_only_for_who_asks_and_may() {
+    let site = Site::new(TOKEN);
+    let (status, text) = site.text("/metrics/workers?top=1", "localhost");
+    assert_eq!(status, 200);
+    let workers = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("loka_stratum_worker_connections{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(workers(&text), [r#"loka_stratum_worker_connections{worker="farm.rig"} 1"#]);
+    assert_eq!(workers(&site.text("/metrics/workers?by=rejects", "localhost").1).len(), 2);
+    for (query, host, status) in [
+        ("top=0", "localhost", 400),
+        ("top=101", "localhost", 400),
+        ("by=colour", "localhost", 400),
+        ("workers=1", "localhost", 400),
+        ("top=100", "localhost", 200),
+        ("top=1", "rebound.example", 403),
+    ] {
+        assert_eq!(site.text(&format!("/metrics/workers?{query}"), host).0, status, "{query} {host}");
     }
 }
 
