@@ -14,6 +14,8 @@ use serde_json::Value;
 use std::time::Instant;
 
 const SECRET: &str = "0123456789abcdef";
+/// Long enough for a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `[alerts]` with these lines.
 fn config(lines: &str) -> Config {
@@ -206,13 +208,16 @@ impl Way {
         let hook = &self.hook;
         std::thread::scope(|scope| {
             scope.spawn(move || meanwhile(hook));
-            self.runtime.block_on(self.courier.flush(&self.outbox));
+            let flushed = self
+                .runtime
+                .block_on(async { tokio::time::timeout(PATIENCE, self.courier.flush(&self.outbox)).await });
+            flushed.expect("all is delivered or given up");
         });
     }
 }
 
 fn until(mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain");
         std::thread::yield_now();
