@@ -52,6 +52,7 @@ fn facts() -> Facts {
         memory: watch::channel(Default::default()).1,
         refusals: Default::default(),
         alerts: Default::default(),
+        records: Default::default(),
         dropped_lines: Default::default(),
         memory_profiling: false,
     }
@@ -68,7 +69,7 @@ fn start() -> (Vec<Shard>, AggregatorHandle) {
     let limits = GuardLimits { connections_max: None, term: Duration::from_secs(3_600) };
     let (_, wishes) = guard::desk();
     let watcher = MemoryWatch::new(None);
-    let handle = Aggregator::start(ends, facts(), limits, watcher, wishes, Duration::from_secs(1));
+    let handle = Aggregator::start(ends, facts(), limits, watcher, wishes, None, Duration::from_secs(1));
     (shards, handle.expect("a thread can be started"))
 }
 

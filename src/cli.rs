@@ -9,6 +9,7 @@ mod children;
 mod demo;
 mod doctor;
 mod load;
+mod records;
 mod reference;
 mod remote;
 mod run;
@@ -115,6 +116,9 @@ enum Command {
     Alerts(alerts::AlertsCommand),
     #[command(flatten)]
     Remote(remote::Remote),
+    /// Read the records of shares that a proxy keeps, while it runs or afterwards
+    #[command(subcommand)]
+    Records(records::Records),
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
@@ -214,6 +218,7 @@ impl Cli {
             }
             Some(Command::Alerts(command)) => alerts::execute(overrides, &command),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
+            Some(Command::Records(command)) => records::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Completions(arguments)) => shell::completions(&arguments),
             Some(Command::Man) => shell::man(),

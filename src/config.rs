@@ -45,8 +45,8 @@ pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
     AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
-    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, SecurityConfig,
-    ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
+    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig,
+    SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
 };
 
 use check::Settings;
@@ -75,6 +75,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Messages when something is wrong.
     pub alerts: AlertsConfig,
+    /// Share records.
+    pub records: RecordsConfig,
     /// Logs.
     pub logging: LoggingConfig,
     /// Sizes and threads.
@@ -205,6 +207,7 @@ fn assemble(
     }
     let mut config = settings.check(&mut problems);
     config.logging.level = log_filter::Variable::read(env, &mut problems).over(config.logging.level);
+    config.records.file = config.records.file.or_else(|| env::records_file(env));
     problems.into_result()?;
     warnings.extend(settings.warnings());
     let in_force = settings.in_force(&config);

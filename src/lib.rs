@@ -13,12 +13,13 @@ pub mod guard;
 pub mod history;
 pub mod logging;
 pub mod pools;
+pub mod records;
 pub mod refusals;
 pub mod supervisor;
 pub mod systemd;
 
 pub use config::{
     AlertsConfig, ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig,
-    PerformanceConfig, PoolConfig, SecurityConfig, ServerConfig,
+    PerformanceConfig, PoolConfig, RecordsConfig, SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

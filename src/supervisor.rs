@@ -20,6 +20,7 @@ use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle};
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -169,6 +170,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    records: Option<RecordsHandle>,
     desk: GuardDesk,
     in_force: watch::Sender<Arc<[InForce]>>,
     ends: Ends,
@@ -213,9 +215,10 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let counts = alerts.as_ref().map(Alerts::counts).unwrap_or_default();
-        let facts =
-            Facts { alerts: counts, ..facts(config, cpus, lookout.views(), log.dropped, refusals.clone()) };
+        let mut facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        facts.alerts = alerts.as_ref().map(Alerts::counts).unwrap_or_default();
+        let records = records::start(config, lookout.views(), &facts.records)?;
+        let (feed, records) = records.unzip();
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -223,6 +226,7 @@ impl Proxy {
             plan::guard_limits(config),
             MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
             wishes,
+            feed,
             config.metrics.collection_interval,
         )?;
         let in_force = watch::Sender::new(Arc::from([]));
@@ -261,6 +265,7 @@ impl Proxy {
             addresses: listen,
             admin,
             aggregator,
+            records,
             desk,
             in_force,
             ends,
@@ -385,6 +390,9 @@ impl Proxy {
         if let Some(alerts) = self.alerts {
             alerts.stop();
         }
+        if let Some(records) = self.records {
+            records.stop();
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -427,6 +435,7 @@ fn facts(
         blocks: watch::channel(Blocks::default()).1,
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
+        records: RecordsMeter::default(),
         refusals,
         alerts: crate::alerts::AlertCounts::default(),
         memory_profiling: config.performance.enable_memory_profiling,

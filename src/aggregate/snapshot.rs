@@ -3,6 +3,7 @@
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
 use crate::alerts::AlertFigures;
 use crate::pools::PoolView;
+use crate::records::RecordsFigures;
 use crate::refusals::ApiRefusal;
 use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub refusals: [u64; ApiRefusal::COUNT],
     /// What became of alerts since the start.
     pub alerts: AlertFigures,
+    /// How it goes with the share records.
+    pub records: RecordsFigures,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -193,6 +196,7 @@ impl Snapshot {
             last_dial_failed: totals.last_dial_failed,
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
             alerts: facts.alerts.now(),
+            records: facts.records.figures(),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

@@ -14,12 +14,14 @@ mod alerts;
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 
 pub use alerts::{AlertFormat, AlertsConfig, Webhook};
 pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
+pub use records::RecordsConfig;
 pub use security::{RateLimits, SecurityConfig};
 
 /// `[server]`: where miners connect.

@@ -14,6 +14,7 @@ mod alerts;
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 mod server;
 
@@ -21,6 +22,7 @@ pub(super) use alerts::*;
 pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
+pub(super) use records::*;
 pub(super) use security::*;
 pub(super) use server::*;
 
@@ -52,6 +54,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
     ("alerts", "Messages to a webhook when something is wrong, and when it is right again."),
     (
+        "records",
+        "Records of shares in a file of SQLite: what each worker did in each minute, and each share that came to nothing. Kept \
+         for limiter.submissions. `loka-stratum records` reads them.",
+    ),
+    (
         "logging",
         "Logs. The environment variable RUST_LOG is written like `level`: targets in it stand beside `level`, a bare level in \
          it takes the place of all that `level` says.",
@@ -81,7 +88,7 @@ pub(super) static LIMITER_SUBMISSIONS: Key<Time> = Key::new(
     days(2),
     "For how long, from the coming of a job, its shares are held against those sent before, to refuse duplicates; at \
      least as long as limiter.jobs. A connection remembers its last 256 shares, and none of a job that is no longer good. \
-     (Records of shares, which will be kept as long, come in a later version.)",
+     Records of shares are kept for as long (see [records]).",
 );
 
 pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
@@ -307,6 +314,9 @@ static ENTRIES: &[&dyn Entry] = &[
     &ALERTS_RESOLVE_AFTER,
     &ALERTS_REPEAT,
     &ALERTS_BATCH,
+    &RECORDS_ENABLE,
+    &RECORDS_FILE,
+    &RECORDS_MAX_MIB,
     &LOGGING_LEVEL,
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,
