@@ -215,10 +215,8 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let mut facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
-        facts.alerts = alerts.as_ref().map(Alerts::counts).unwrap_or_default();
-        let records = records::start(config, lookout.views(), &facts.records)?;
-        let (feed, records) = records.unzip();
+        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), alerts.as_ref());
+        let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -258,8 +256,7 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
-        let alerts =
-            alerts.map(|alerts| alerts.start(aggregator.snapshots(), aggregator.workers())).transpose()?;
+        let alerts = start_alerts(alerts, &aggregator)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
@@ -425,6 +422,7 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
+    alerts: Option<&Alerts>,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -437,7 +435,7 @@ fn facts(
         dropped_lines,
         records: RecordsMeter::default(),
         refusals,
-        alerts: crate::alerts::AlertCounts::default(),
+        alerts: alerts.map(Alerts::counts).unwrap_or_default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -469,6 +467,15 @@ fn start_admin(
 ) -> Result<Option<AdminHandle>, AdminError> {
     let start = |address| admin::start(address, aggregator.snapshots(), controls);
     config.metrics.listen().map(start).transpose()
+}
+
+/// Begins to tell what is wrong, where somebody wants to be told.
+fn start_alerts(
+    alerts: Option<Alerts>,
+    aggregator: &AggregatorHandle,
+) -> Result<Option<AlertsHandle>, AlertsError> {
+    let start = |alerts: Alerts| alerts.start(aggregator.snapshots(), aggregator.workers());
+    alerts.map(start).transpose()
 }
 
 fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {
