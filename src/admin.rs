@@ -8,12 +8,14 @@ mod actions;
 mod api;
 mod dashboard;
 mod gate;
+mod history;
 mod live;
 mod refusal;
 mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod worker_metrics;
 mod workers;
 
 pub use accept::Form;
@@ -96,8 +98,10 @@ pub fn start(
     let events = Events::default();
     let api = api::Api::new(snapshots.clone(), controls, events.clone());
     let (live, feed) = live::live(&api);
+    let history = api.history.clone();
+    let of_workers = worker_metrics::router(&api);
     let exposition = Exposition::new(snapshots.clone())?;
-    let more = api::router(api).merge(live::router(live));
+    let more = api::router(api).merge(live::router(live)).merge(of_workers);
     let app = routes::router(snapshots.clone(), exposition, Form::Prometheus, more);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let bind = || {
@@ -117,7 +121,7 @@ pub fn start(
             tokio::spawn(async move {
                 let mut stopping = stopping;
                 tokio::select! {
-                    () = live::keep(snapshots, events, feed) => {}
+                    () = live::keep(snapshots, events, history, feed) => {}
                     _ = stopping.changed() => {}
                 }
             });

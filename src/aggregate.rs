@@ -17,10 +17,11 @@ pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 pub use workers::{
-    AskError, PAGE_MAX, WINDOWS, WORKERS_KEPT_MAX, Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares,
-    WorkerSort, WorkerView, WorkersReader,
+    AskError, PAGE_MAX, SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers, WINDOWS, WORKERS_KEPT_MAX,
+    Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares, WorkerSort, WorkerView, WorkersReader,
 };
 
+use crate::alerts::AlertCounts;
 use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
@@ -79,6 +80,8 @@ pub struct Facts {
     pub memory: watch::Receiver<MemoryFigures>,
     /// Requests to the API that were refused.
     pub refusals: ApiRefusals,
+    /// What becomes of alerts.
+    pub alerts: AlertCounts,
     /// How it goes with the share records.
     pub records: RecordsMeter,
     /// Log lines that were lost because the log could not be written fast enough.

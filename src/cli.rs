@@ -2,6 +2,7 @@
 //!
 //! Standard output carries what was asked for, standard error what went wrong and the log.
 
+mod alerts;
 mod bench;
 mod check;
 mod children;
@@ -110,6 +111,9 @@ enum Command {
     Bench(bench::Arguments),
     /// Find the number of shards and the CPUs that suit this host, by measuring (--cpus and --shards bound what is tried)
     Tune(tune::Arguments),
+    /// About alerts
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
     #[command(flatten)]
     Remote(remote::Remote),
     /// Read the records of shares that a proxy keeps, while it runs or afterwards
@@ -212,6 +216,7 @@ impl Cli {
                 self.options.refuse_places("tune")?;
                 tune::execute(&self.options, &arguments)
             }
+            Some(Command::Alerts(command)) => alerts::execute(overrides, &command),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
             Some(Command::Records(command)) => records::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),

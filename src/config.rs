@@ -33,6 +33,7 @@ mod table;
 mod tests;
 mod token;
 mod value;
+mod webhook;
 
 pub use check::InForce;
 pub use cpus::CpuList;
@@ -43,9 +44,9 @@ pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
-    PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig, SecurityConfig, ServerConfig,
-    ServerTls, Socks5Proxy, TlsVersion,
+    AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
+    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig,
+    SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
 };
 
 use check::Settings;
@@ -72,6 +73,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The REST API.
     pub api: ApiConfig,
+    /// Messages when something is wrong.
+    pub alerts: AlertsConfig,
     /// Share records.
     pub records: RecordsConfig,
     /// Logs.

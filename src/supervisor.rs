@@ -14,6 +14,7 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
 };
+use crate::alerts::{Alerts, AlertsError, AlertsHandle};
 use crate::config::{Config, InForce};
 use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle};
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The metrics port cannot be listened on.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Alerts cannot be posted.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// A shard could not be started.
     #[error("a shard cannot start: {0}")]
     Shard(#[from] ShardError),
@@ -173,6 +177,7 @@ pub struct Proxy {
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
+    alerts: Option<AlertsHandle>,
     _lookout: LookoutHandle,
     _certificate: Option<CertificateWatch>,
 }
@@ -198,6 +203,7 @@ impl Proxy {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
+        let alerts = Alerts::prepare(config)?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
@@ -209,9 +215,8 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
-        let records = records::start(config, lookout.views(), &facts.records)?;
-        let (feed, records) = records.unzip();
+        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), alerts.as_ref());
+        let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -251,6 +256,7 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
+        let alerts = start_alerts(alerts, &aggregator)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
@@ -263,6 +269,7 @@ impl Proxy {
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
+            alerts,
             _lookout: lookout,
             _certificate: certificate,
         })
@@ -331,15 +338,23 @@ impl Proxy {
                 }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
-                    return Err(RunError::ShardDied { shard, cause });
+                    return Err(self.died(RunError::ShardDied { shard, cause }));
                 }
                 Ok(Event::ShardEnded { shard, result: Ok(()) }) => {
-                    return Err(RunError::ShardEnded { shard });
+                    return Err(self.died(RunError::ShardEnded { shard }));
                 }
                 Err(_) => break "nobody left to ask",
             }
         };
         self.drain(cause)
+    }
+
+    /// Tells of it before the process ends.
+    fn died(self, error: RunError) -> RunError {
+        if let Some(alerts) = self.alerts {
+            alerts.shard_died(&error.to_string());
+        }
+        error
     }
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
@@ -369,6 +384,9 @@ impl Proxy {
             }
         }
         let last = self.aggregator.stop();
+        if let Some(alerts) = self.alerts {
+            alerts.stop();
+        }
         if let Some(records) = self.records {
             records.stop();
         }
@@ -404,6 +422,7 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
+    alerts: Option<&Alerts>,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -416,6 +435,7 @@ fn facts(
         dropped_lines,
         records: RecordsMeter::default(),
         refusals,
+        alerts: alerts.map(Alerts::counts).unwrap_or_default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -447,6 +467,15 @@ fn start_admin(
 ) -> Result<Option<AdminHandle>, AdminError> {
     let start = |address| admin::start(address, aggregator.snapshots(), controls);
     config.metrics.listen().map(start).transpose()
+}
+
+/// Begins to tell what is wrong, where somebody wants to be told.
+fn start_alerts(
+    alerts: Option<Alerts>,
+    aggregator: &AggregatorHandle,
+) -> Result<Option<AlertsHandle>, AlertsError> {
+    let start = |alerts: Alerts| alerts.start(aggregator.snapshots(), aggregator.workers());
+    alerts.map(start).transpose()
 }
 
 fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {

@@ -70,6 +70,7 @@ fn metrics_come_in_the_form_that_is_asked_for() {
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{accept}: {head}");
         assert!(head.contains("cache-control: no-store"), "{head}");
         assert!(body.contains("\nloka_stratum_active_connections 7\n"), "{body}");
+        assert!(!body.contains("worker=\""), "names only for who asks");
     }
     for accept in ["Accept: application/json\r\n", "Accept: text/html\r\nAccept: application/json\r\n"] {
         let (status, head, body) = site.get("/metrics", accept);

@@ -48,6 +48,7 @@ pub(crate) fn facts() -> Facts {
         cpus: vec![4, 6],
         dropped_lines: DroppedLines::default(),
         refusals: Default::default(),
+        alerts: Default::default(),
         records: Default::default(),
         memory_profiling: true,
     }

@@ -1,7 +1,7 @@
 //! `check`: reads the configuration as `run` would, and tells what is in force. Opens nothing.
 
 use super::{Failure, screen};
-use crate::config::{self, Config, Loaded, Overrides, PoolConfig, ServerConfig, Sources};
+use crate::config::{self, AlertsConfig, Config, Loaded, Overrides, PoolConfig, ServerConfig, Sources};
 use clap::Args;
 use std::fmt::Display;
 
@@ -37,6 +37,7 @@ fn in_force(config: &Config) -> Vec<String> {
     lines.extend(config.pools.iter().map(|pool| line("pool", &pool_facts(pool))));
     let metrics = config.metrics.listen().map_or_else(|| "off".to_owned(), |address| address.to_string());
     lines.push(line("metrics", &metrics));
+    lines.extend(alerts(&config.alerts).map(|alerts| line("alerts", &alerts)));
     lines
 }
 
@@ -55,6 +56,13 @@ fn miners_tls(server: &ServerConfig) -> Option<String> {
     let places = joined(server.listen_tls().map(|address| address.to_string()).chain(same));
     let (version, certificate) = (tls.min_version.as_str(), tls.cert_file.display());
     Some(format!("{places} (TLS {version} or newer, certificate {certificate})"))
+}
+
+/// Where alerts go, without the path.
+fn alerts(alerts: &AlertsConfig) -> Option<String> {
+    let webhook = alerts.webhook.as_ref()?;
+    let signed = if alerts.secret.is_empty() { "not signed" } else { "signed" };
+    Some(format!("{webhook} ({}, {signed})", alerts.format.as_str()))
 }
 
 fn pool_facts(pool: &PoolConfig) -> String {
@@ -87,6 +95,7 @@ mod tests {
     fn a_line_for_each_pool_and_for_what_is_encrypted() {
         let toml = "[server]\nproxy_protocol_from = [\"10.0.0.0/8\", \"::1\"]\n[server.tls]\ncert_file = \"c.pem\"\n\
                     key_file = \"k.pem\"\nport = 3443\nsame_port = true\n\
+                    [alerts]\nurl = \"https://hooks.example/hunter2\"\nsecret = \"hunter2hunter2hunter2\"\n\
                     [[pool]]\nname = \"main\"\nhost = \"ssl://a.example:443\"\npassword = \"hunter2\"\n\
                     tls_server_name = \"x.example\"\ntls_ca_file = \"ca.pem\"\n\
                     tls_pins = \"sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"\n\
@@ -99,6 +108,7 @@ mod tests {
              x.example, authorities of ca.pem, 1 pin)",
             "  pool     stratum+tcp://b.example:3333 (pool2, priority 2, weight 5, through socks5://proxy:1080)",
             "  metrics  127.0.0.1:9090",
+            "  alerts   https://hooks.example:443 (json, signed)",
         ];
         assert_eq!(told(toml), expected);
         let short = told("[pool]\nhost = \"a\"\n[metrics]\nenable_prometheus = false\n");

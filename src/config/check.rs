@@ -15,6 +15,7 @@ use super::table;
 use super::value::{Given, Value};
 use super::{Config, secret};
 
+mod alerts;
 mod failover;
 mod in_force;
 mod pools;
@@ -88,6 +89,7 @@ impl Settings {
             let subject = view.subject(&table::SERVER_PROXY_PROTOCOL_FROM);
             warnings.push(format!("{subject}: with {network} anybody can claim any address"));
         }
+        warnings.extend(view.warn_of_plain_alerts());
         warnings
     }
 
@@ -103,6 +105,7 @@ impl Settings {
             security: view.security(),
             metrics: view.metrics(),
             api: ApiConfig { token: view.get(&table::API_TOKEN), hosts: view.get(&table::API_HOSTS) },
+            alerts: view.alerts(problems),
             records: view.records(),
             logging: view.logging(problems),
             performance: view.performance(),

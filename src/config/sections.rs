@@ -10,12 +10,14 @@ use super::log_filter::LogFilter;
 use ipnet::IpNet;
 use loka_runtime::Steering;
 
+mod alerts;
 mod api;
 mod failover;
 mod pool;
 mod records;
 mod security;
 
+pub use alerts::{AlertFormat, AlertsConfig, Webhook};
 pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};

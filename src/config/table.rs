@@ -10,6 +10,7 @@ use super::log_filter::Levels;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
+mod alerts;
 mod api;
 mod failover;
 mod pool;
@@ -17,6 +18,7 @@ mod records;
 mod security;
 mod server;
 
+pub(super) use alerts::*;
 pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
@@ -50,6 +52,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
     ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
+    ("alerts", "Messages to a webhook when something is wrong, and when it is right again."),
     (
         "records",
         "Records of shares in a file of SQLite: what each worker did in each minute, and each share that came to nothing. Kept \
@@ -294,6 +297,23 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_COLLECTION_INTERVAL,
     &API_TOKEN,
     &API_HOSTS,
+    &ALERTS_URL,
+    &ALERTS_SECRET,
+    &ALERTS_CA_FILE,
+    &ALERTS_FORMAT,
+    &ALERTS_SOURCE,
+    &ALERTS_POOLS,
+    &ALERTS_SHARDS,
+    &ALERTS_RESOURCES,
+    &ALERTS_SILENT_FOR,
+    &ALERTS_SILENT_FORGET,
+    &ALERTS_SILENT_MIN,
+    &ALERTS_REJECT_PERCENT,
+    &ALERTS_REJECT_WINDOW,
+    &ALERTS_FIRE_AFTER,
+    &ALERTS_RESOLVE_AFTER,
+    &ALERTS_REPEAT,
+    &ALERTS_BATCH,
     &RECORDS_ENABLE,
     &RECORDS_FILE,
     &RECORDS_MAX_MIB,

@@ -357,6 +357,27 @@ pub static FAMILIES: &[Family] = &[
             out.count(now.log_lines_dropped);
         },
     ),
+    counter(
+        "loka_stratum_alerts_sent_total",
+        &[],
+        "Alert messages that the webhook has taken.",
+        |now, out| out.count(now.alerts.sent),
+    ),
+    counter(
+        "loka_stratum_alerts_dropped_total",
+        &[],
+        "Alert messages given up, which the webhook never got.",
+        |now, out| out.count(now.alerts.dropped),
+    ),
+    counter("loka_stratum_alert_posts_failed_total", &[], "Failed attempts to post alerts.", |now, out| {
+        out.count(now.alerts.failed_posts);
+    }),
+    gauge("loka_stratum_alerts_waiting", &[], "Alert messages that wait to be posted.", |now, out| {
+        out.count(now.alerts.waiting);
+    }),
+    gauge("loka_stratum_alerts_standing", &[], "Alerts that were told and stand.", |now, out| {
+        out.count(now.alerts.standing);
+    }),
     // Share records.
     gauge("loka_stratum_records_enabled", &[], "1 when share records are kept.", |now, out| {
         out.count(u64::from(now.records.enabled));
