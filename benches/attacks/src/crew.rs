@@ -109,6 +109,16 @@ impl Tally {
     }
 }
 
+/// Lets this thread run only while nobody else wants its CPU, and stop at once when somebody does. Attackers have machines of
+/// their own: on the CPU of pool and honest miners each turn of theirs, some milliseconds long with the lowest priority of the
+/// ordinary kind, would be measured as if it were the proxy's. A kernel that refuses leaves it as it was.
+#[expect(unsafe_code, reason = "neither rustix nor the standard library can ask for this policy")]
+fn step_back() {
+    let nothing = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads one structure, which outlives it, and concerns this thread only.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing) };
+}
+
 /// A crew at work. It stops when this is dropped.
 #[derive(Debug)]
 pub struct Crew {
@@ -118,7 +128,7 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts it on a thread of its own, with the lowest claim to the CPU, so that it takes none from honest miners.
+    /// Starts it on a thread of its own that runs while nobody else wants the CPU, so that it takes none from honest miners.
     ///
     /// # Errors
     /// `InvalidInput` for a target that is not loopback or a crew of nobody; otherwise what poll or thread said.
@@ -136,8 +146,7 @@ impl Crew {
         let poll = Poll::new()?;
         let mut work = Work::new(config, poll, Arc::clone(&tally), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name("attackers".to_owned()).spawn(move || {
-            // Of this thread only. Without it the attack would be measured on the generator's own CPU.
-            let _ = rustix::process::setpriority_process(None, 19);
+            step_back();
             work.run()
         })?;
         Ok(Crew { stop, tally, thread: Some(thread) })

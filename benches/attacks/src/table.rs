@@ -24,7 +24,7 @@ fn largest(counts: &BTreeMap<String, f64>) -> String {
 pub(crate) fn line(trial: &Trial) -> String {
     let Trial { before, during, after, .. } = trial;
     let mut text = format!(
-        "{:<12} {:<8} p50 {}/{}/{} us  p99 {}/{}/{} us  newcomers {} (slowest {} ms)  memory {:.1}/{:.1}/{:.1} MiB",
+        "{:<12} {:<8} p50 {}/{}/{} us  p99 {}/{}/{} us  +{} us, without the proxy +{} us  newcomers {} (slowest {} ms)  memory {:.1}/{:.1}/{:.1} MiB",
         format!("{:?}", trial.attack),
         trial.mode.name(),
         before.submit_us.p50,
@@ -33,6 +33,8 @@ pub(crate) fn line(trial: &Trial) -> String {
         before.submit_us.p99,
         during.submit_us.p99,
         after.submit_us.p99,
+        trial.added_p99_us(),
+        trial.machine_p99_us(),
         trial.newcomers.tried,
         trial.newcomers.slowest_ms,
         mib(trial.memory.before),
@@ -48,13 +50,13 @@ pub(crate) fn line(trial: &Trial) -> String {
 /// All trials; each triple is before, during and after the attack.
 pub(crate) fn table(machine: &str, trials: &[Trial]) -> String {
     let mut text = format!(
-        "{machine}\n\n| attack | mode | p50 us | p99 us | of which the generator's own (p99) | shares sent, lost, refused; miners lost | \
+        "{machine}\n\n| attack | mode | p50 us | p99 us | p99 us without the proxy | added to p99 us: behind the proxy, without it | the generator's own part (p99) | shares sent, lost, refused; miners lost | \
          newcomers: failed, slowest ms | private memory MiB: before, peak, after | attackers: open, connects, MiB sent, bytes held | \
          CPU of the proxy | ends | refused requests | at the pool: connections, shares, rejected, authorizes |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
     for trial in trials {
-        let Trial { before, during, after, attackers, newcomers, memory, counted, pool, .. } = trial;
+        let Trial { before, during, after, direct, attackers, newcomers, memory, counted, pool, .. } = trial;
         let triple = |of: fn(&loka_rig::SwarmReport) -> u64| {
             format!("{} / {} / {}", of(before), of(during), of(after))
         };
@@ -63,6 +65,11 @@ pub(crate) fn table(machine: &str, trials: &[Trial]) -> String {
             trial.mode.name().to_owned(),
             triple(|report| report.submit_us.p50),
             triple(|report| report.submit_us.p99),
+            format!(
+                "{} / {} / {}",
+                direct.before.submit_us.p99, direct.during.submit_us.p99, direct.after.submit_us.p99
+            ),
+            format!("{}, {}", trial.added_p99_us(), trial.machine_p99_us()),
             triple(|report| report.send_lag_us.p99),
             format!(
                 "{}, {}, {}; {}",

@@ -14,9 +14,13 @@ use std::sync::Arc;
 
 /// Bounds of the shell, with the relations between neighbours.
 pub mod limits {
-    /// Bytes one read may take from a socket: the budget of a link per turn.
+    /// Bytes one read may take from a socket, and room for all that is read: the budget of a pool's connection per turn.
     pub const READ_BYTES: usize = 64 * 1024;
-    /// The same for a link that comes or goes: 32 of them are served in a turn.
+    /// The same for a miner: some thirty shares. What many say at once is another miner's delay.
+    pub const MINER_READ_BYTES: usize = 4 * 1024;
+    /// Sockets with more to read than one read takes, of which as many go on per turn.
+    pub const READ_ON_PER_TURN: usize = 4;
+    /// The same for the pool's connection of a link that comes or goes: `NEWCOMERS_PER_TURN` of them are served in a turn.
     pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// Bytes waiting for one side at which the other side is no longer read.
     pub const QUEUE_HIGH_BYTES: usize = 64 * 1024;
@@ -31,9 +35,12 @@ pub mod limits {
     pub const EVENTS_PER_TURN: usize = 512;
     /// Sockets of miners that come or go, handled per turn: each costs several system calls, and miners at work wait for
     /// them.
-    pub const NEWCOMERS_PER_TURN: usize = 32;
+    pub const NEWCOMERS_PER_TURN: usize = 8;
+    /// Timers that are served per turn: thousands of connections that came together run out of time together, and the end of
+    /// each costs several system calls.
+    pub const TIMERS_PER_TURN: usize = 16;
     /// Connections accepted per turn, and as many more as may wait for their first words to be read.
-    pub const ACCEPTS_PER_TURN: usize = 32;
+    pub const ACCEPTS_PER_TURN: usize = 8;
     /// Microseconds between two ticks: commands, timers, reports.
     pub const TICK_US: u64 = 100_000;
     /// Microseconds between two reports: each looks at every link once.
@@ -86,7 +93,7 @@ pub mod limits {
     const _: () = {
         assert!(QUEUE_HIGH_BYTES <= loka_proto::limits::OUT_BYTES_MAX);
         assert!(READ_BYTES >= loka_proto::limits::POOL_LINE_BYTES_MAX);
-        assert!(NEWCOMER_READ_BYTES <= READ_BYTES);
+        assert!(MINER_READ_BYTES <= NEWCOMER_READ_BYTES && NEWCOMER_READ_BYTES <= READ_BYTES);
         assert!(CLOSE_LINGER_US < STALL_US && TICK_US < CLOSE_LINGER_US);
         assert!(CONNECTIONS_PER_SHARD_MAX <= i16::MAX as usize);
         assert!(WHEEL_TICKS.is_power_of_two());

@@ -302,13 +302,12 @@ impl<P: Stage> Shard<P> {
 
     async fn run(mut self) -> Result<(), ShardError> {
         let mut ready: Vec<poller::Ready> = Vec::with_capacity(EVENTS_PER_TURN);
-        let mut fired: Vec<usize> = Vec::new();
         let heart = Rc::new(Cell::new(true));
         let stopped = glommio::spawn_local(beat(Rc::clone(&heart))).detach();
         while !(self.drain_until.is_some() && self.links.is_empty()) {
             let wait = if self.queues.are_empty() { self.plan.wait() } else { Wait::No };
             self.poller.take(&mut ready, wait).map_err(io_error("epoll_wait"))?;
-            let ticked = self.turn(&ready, &mut fired);
+            let ticked = self.turn(&ready);
             // The executor serves its other tasks, and sleeps until a socket is ready. Not while some wait here for their turn.
             if !self.queues.are_empty() {
                 if ticked {

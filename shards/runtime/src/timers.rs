@@ -5,6 +5,7 @@
 
 use crate::plan::limits::{TICK_US, WHEEL_TICKS};
 use loka_proto::Tick;
+use std::collections::VecDeque;
 
 /// No link.
 const NONE: u32 = u32::MAX;
@@ -63,7 +64,7 @@ impl Wheel {
     }
 
     /// Moves the keys of all links whose timer is due at `now` to `fired`.
-    pub(crate) fn advance(&mut self, now: Tick, fired: &mut Vec<usize>) {
+    pub(crate) fn advance(&mut self, now: Tick, fired: &mut VecDeque<usize>) {
         let last = now.0 / TICK_US;
         // After a suspended process wakes, one round is enough: every list has been looked at by then.
         let from = self.next.max((last + 1).saturating_sub(WHEEL_TICKS));
@@ -94,10 +95,10 @@ impl Wheel {
         }
     }
 
-    fn empty(&mut self, slot: usize, fired: &mut Vec<usize>) {
+    fn empty(&mut self, slot: usize, fired: &mut VecDeque<usize>) {
         let mut key = std::mem::replace(&mut self.first[slot], NONE) as usize;
         while let Some(node) = self.nodes.get_mut(key) {
-            fired.push(key);
+            fired.push_back(key);
             node.at = 0;
             key = node.behind as usize;
         }
@@ -113,8 +114,9 @@ mod tests {
     use super::*;
 
     fn fired(wheel: &mut Wheel, now: u64) -> Vec<usize> {
-        let mut keys = Vec::new();
+        let mut keys = VecDeque::new();
         wheel.advance(Tick(now), &mut keys);
+        let mut keys = Vec::from(keys);
         keys.sort_unstable();
         keys
     }

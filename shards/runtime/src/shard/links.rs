@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::link::Read;
-use crate::plan::limits::{NEWCOMER_READ_BYTES, READ_BYTES};
+use crate::plan::limits::{MINER_READ_BYTES, NEWCOMER_READ_BYTES, READ_BYTES};
 use crate::poller::Readiness;
 use crate::token::Token;
 use loka_proto::middleware::Stage;
@@ -76,8 +76,12 @@ impl<P: Stage> Shard<P> {
         handle: impl FnOnce(&mut Self, usize),
     ) -> Read {
         let link = &mut self.links[key];
-        // Who only comes or goes has little to say.
-        let room = if link.session.is_at_work() { READ_BYTES } else { NEWCOMER_READ_BYTES };
+        let room = match token {
+            Token::Pool(_) if link.session.is_at_work() => READ_BYTES,
+            // Who only comes or goes has little to say.
+            Token::Pool(_) => NEWCOMER_READ_BYTES,
+            Token::Miner(_) | Token::Tick | Token::Listener(_) | Token::Warm(_) => MINER_READ_BYTES,
+        };
         let Some(side) = link.side(token) else { return Read::Nothing };
         let read = side.read(&mut self.scratch, room, &mut self.spares, self.now);
         if let Read::Bytes(count, is_full) = read {

@@ -6,8 +6,8 @@ use crate::link::Link;
 use crate::listener;
 use crate::mailbox::Command;
 use crate::plan::limits::{
-    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, REPORT_US, TICK_US,
-    VISITORS_PER_REPORT, WORKERS_PER_REPORT,
+    ACCEPTS_PER_TURN, CLOSE_LINGER_US, CONNECTIONS_PER_SHARD_MAX, NEWCOMERS_PER_TURN, READ_ON_PER_TURN,
+    REPORT_US, TICK_US, TIMERS_PER_TURN, VISITORS_PER_REPORT, WORKERS_PER_REPORT,
 };
 use crate::poller::{Interest, Readiness, Ready};
 use crate::tls::Tls;
@@ -27,7 +27,7 @@ const WARN_AGAIN_US: u64 = 60_000_000;
 
 impl<P: Stage> Shard<P> {
     /// One turn. Whether the tick was in it.
-    pub(super) fn turn(&mut self, ready: &[Ready], fired: &mut Vec<usize>) -> bool {
+    pub(super) fn turn(&mut self, ready: &[Ready]) -> bool {
         self.now = self.clock.now();
         self.turns += 1;
         let began = self.now;
@@ -43,9 +43,10 @@ impl<P: Stage> Shard<P> {
             }
         }
         self.serve_newcomers();
+        self.serve_timers();
         self.reap();
         if ticked {
-            self.tick(fired);
+            self.tick();
         }
         if knocked {
             self.accept_all();
@@ -88,12 +89,12 @@ impl<P: Stage> Shard<P> {
         }
     }
 
+    /// Those of the turns before, in the order in which they came; who still has more stands behind all others.
     fn go_on_reading(&mut self) {
-        let waiting = self.queues.take_again();
-        for token in &waiting {
-            self.serve_waiting(*token);
+        for _ in 0..self.queues.unread().min(READ_ON_PER_TURN) {
+            let Some(token) = self.queues.next_unread() else { break };
+            self.serve_waiting(token);
         }
-        self.queues.give_back(waiting);
     }
 
     fn serve_newcomers(&mut self) {
@@ -102,6 +103,13 @@ impl<P: Stage> Shard<P> {
             let Some(token) = self.queues.next_newcomer() else { break };
             budget = budget.saturating_sub(self.cost_of(token));
             self.serve_waiting(token);
+        }
+    }
+
+    fn serve_timers(&mut self) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(key) = self.queues.next_timer() else { break };
+            self.guarded(key, |shard| shard.timer_fired(key));
         }
     }
 
@@ -175,17 +183,14 @@ impl<P: Stage> Shard<P> {
         }
     }
 
-    fn tick(&mut self, fired: &mut Vec<usize>) {
+    fn tick(&mut self) {
         let mut expirations = [0_u8; 8];
         let _ = rustix::io::read(&self.tick, &mut expirations);
         while let Some(command) = self.mailbox.next_command() {
             self.obey(command);
         }
         self.go_on_kicking();
-        self.wheel.advance(self.now, fired);
-        for key in fired.drain(..) {
-            self.guarded(key, |shard| shard.timer_fired(key));
-        }
+        self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
         self.relieve();
