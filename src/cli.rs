@@ -13,6 +13,7 @@ mod remote;
 mod run;
 mod screen;
 mod shell;
+mod top;
 mod tune;
 
 use crate::config::{ConfigError, Overrides};
@@ -109,6 +110,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Find the number of shards and the CPUs that suit this host, by measuring (--cpus and --shards bound what is tried)
     Tune(tune::Arguments),
+    /// Watch a running proxy in the terminal: the whole, its pools, shards, workers and events
+    Top(top::Arguments),
     #[command(flatten)]
     Remote(remote::Remote),
     /// About the configuration
@@ -208,6 +211,7 @@ impl Cli {
                 self.options.refuse_places("tune")?;
                 tune::execute(&self.options, &arguments)
             }
+            Some(Command::Top(arguments)) => top::execute(overrides, &arguments),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Completions(arguments)) => shell::completions(&arguments),
