@@ -24,6 +24,7 @@ pub use workers::{
 use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
+use crate::records::{RecordsFeed, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
 use snapshot::Mark;
@@ -78,6 +79,8 @@ pub struct Facts {
     pub memory: watch::Receiver<MemoryFigures>,
     /// Requests to the API that were refused.
     pub refusals: ApiRefusals,
+    /// How it goes with the share records.
+    pub records: RecordsMeter,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
     /// Whether the allocator's figures are read and logged.
@@ -102,6 +105,7 @@ impl Aggregator {
         limits: GuardLimits,
         mut watcher: MemoryWatch,
         wishes: Wishes,
+        mut records: Option<RecordsFeed>,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let mut book = GuardBook::new(limits, Instant::now());
@@ -112,12 +116,18 @@ impl Aggregator {
         let mut told = vec![MemoryLoad::Fine; ends.len()];
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
-            let now = Instant::now();
+            let (now, clock) = (Instant::now(), SystemTime::now());
             for end in &ends {
                 end.collect(|report| {
                     book.add(report.shard, &report.visitors, now);
                     merge(report);
+                    if let Some(records) = &mut records {
+                        records.take(report, clock);
+                    }
                 });
+            }
+            if let Some(records) = &mut records {
+                records.send();
             }
             let figures = watcher.look(now);
             memory.send_replace(figures);

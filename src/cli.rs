@@ -8,6 +8,7 @@ mod children;
 mod demo;
 mod doctor;
 mod load;
+mod records;
 mod reference;
 mod remote;
 mod run;
@@ -114,6 +115,9 @@ enum Command {
     Top(top::Arguments),
     #[command(flatten)]
     Remote(remote::Remote),
+    /// Read the records of shares that a proxy keeps, while it runs or afterwards
+    #[command(subcommand)]
+    Records(records::Records),
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
@@ -213,6 +217,7 @@ impl Cli {
             }
             Some(Command::Top(arguments)) => top::execute(overrides, &arguments),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
+            Some(Command::Records(command)) => records::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Completions(arguments)) => shell::completions(&arguments),
             Some(Command::Man) => shell::man(),

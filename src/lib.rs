@@ -11,12 +11,13 @@ pub mod export;
 pub mod guard;
 pub mod logging;
 pub mod pools;
+pub mod records;
 pub mod refusals;
 pub mod supervisor;
 pub mod systemd;
 
 pub use config::{
     ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, SecurityConfig, ServerConfig,
+    PoolConfig, RecordsConfig, SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

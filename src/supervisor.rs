@@ -19,6 +19,7 @@ use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle};
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -165,6 +166,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    records: Option<RecordsHandle>,
     desk: GuardDesk,
     in_force: watch::Sender<Arc<[InForce]>>,
     ends: Ends,
@@ -210,6 +212,8 @@ impl Proxy {
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
         let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        let records = records::start(config, lookout.views(), &facts.records)?;
+        let (feed, records) = records.unzip();
         let (desk, wishes) = guard::desk();
         let aggregator = Aggregator::start(
             ends.0.clone(),
@@ -217,6 +221,7 @@ impl Proxy {
             plan::guard_limits(config),
             MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
             wishes,
+            feed,
             config.metrics.collection_interval,
         )?;
         let in_force = watch::Sender::new(Arc::from([]));
@@ -253,6 +258,7 @@ impl Proxy {
             addresses: listen,
             admin,
             aggregator,
+            records,
             desk,
             in_force,
             ends,
@@ -365,6 +371,9 @@ impl Proxy {
             }
         }
         let last = self.aggregator.stop();
+        if let Some(records) = self.records {
+            records.stop();
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -407,6 +416,7 @@ fn facts(
         blocks: watch::channel(Blocks::default()).1,
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
+        records: RecordsMeter::default(),
         refusals,
         memory_profiling: config.performance.enable_memory_profiling,
     }

@@ -2,6 +2,7 @@
 
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
 use crate::pools::PoolView;
+use crate::records::RecordsFigures;
 use crate::refusals::ApiRefusal;
 use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub last_dial_failed: bool,
     /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
     pub refusals: [u64; ApiRefusal::COUNT],
+    /// How it goes with the share records.
+    pub records: RecordsFigures,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -189,6 +192,7 @@ impl Snapshot {
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
+            records: facts.records.figures(),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

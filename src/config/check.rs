@@ -9,7 +9,7 @@ use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
 use super::sections::{
     ApiConfig, LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits,
-    SecurityConfig,
+    RecordsConfig, SecurityConfig,
 };
 use super::table;
 use super::value::{Given, Value};
@@ -103,6 +103,7 @@ impl Settings {
             security: view.security(),
             metrics: view.metrics(),
             api: ApiConfig { token: view.get(&table::API_TOKEN), hosts: view.get(&table::API_HOSTS) },
+            records: view.records(),
             logging: view.logging(problems),
             performance: view.performance(),
         };
@@ -227,6 +228,15 @@ impl View<'_> {
                 rotate_bytes: NonZeroU64::new(self.get(&table::LOGGING_ROTATE_BYTES).into()),
                 rotate_keep: self.get(&table::LOGGING_ROTATE_KEEP),
             }),
+        }
+    }
+
+    fn records(&self) -> RecordsConfig {
+        let file = self.get(&table::RECORDS_FILE);
+        RecordsConfig {
+            enable: self.get(&table::RECORDS_ENABLE),
+            file: (!file.is_empty()).then(|| PathBuf::from(file)),
+            bytes_max: NonZeroU64::new(u64::from(self.get(&table::RECORDS_MAX_MIB)) * 1024 * 1024),
         }
     }
 

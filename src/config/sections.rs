@@ -13,11 +13,13 @@ use loka_runtime::Steering;
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 
 pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
+pub use records::RecordsConfig;
 pub use security::{RateLimits, SecurityConfig};
 
 /// `[server]`: where miners connect.

@@ -15,12 +15,14 @@ use super::sections::{LogFormat, LogLevel};
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 mod server;
 
 pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
+pub(super) use records::*;
 pub(super) use security::*;
 pub(super) use server::*;
 
@@ -51,6 +53,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
     ("api", "The REST API under /api/v1 and the live feeds, wherever the metrics are."),
     (
+        "records",
+        "Records of shares in a file of SQLite: what each worker did in each minute, and each share that came to nothing. Kept \
+         for limiter.submissions. `loka-stratum records` reads them.",
+    ),
+    (
         "logging",
         "Logs. The environment variable RUST_LOG is written like `level`: targets in it stand beside `level`, a bare level in \
          it takes the place of all that `level` says.",
@@ -80,7 +87,7 @@ pub(super) static LIMITER_SUBMISSIONS: Key<Time> = Key::new(
     days(2),
     "For how long, from the coming of a job, its shares are held against those sent before, to refuse duplicates; at \
      least as long as limiter.jobs. A connection remembers its last 256 shares, and none of a job that is no longer good. \
-     (Records of shares, which will be kept as long, come in a later version.)",
+     Records of shares are kept for as long (see [records]).",
 );
 
 pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
@@ -303,6 +310,9 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_COLLECTION_INTERVAL,
     &API_TOKEN,
     &API_HOSTS,
+    &RECORDS_ENABLE,
+    &RECORDS_FILE,
+    &RECORDS_MAX_MIB,
     &LOGGING_LEVEL,
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,

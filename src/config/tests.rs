@@ -134,6 +134,9 @@ const OTHER: &[(&str, &str)] = &[
     ("metrics.collection_interval", "30"),
     ("api.token", "\"0123456789abcdef\""),
     ("api.hosts", "[\"farm.example\", \"10.0.0.5\"]"),
+    ("records.enable", "false"),
+    ("records.file", "\"/var/lib/other.sqlite\""),
+    ("records.max_mib", "0"),
     ("logging.level", "\"debug\""),
     ("logging.format", "\"json\""),
     ("logging.enable_file_logging", "true"),
@@ -187,6 +190,20 @@ fn every_key_reaches_the_configuration_from_the_file_and_from_the_environment() 
             assert_eq!(loaded(&file(before), &[(&name, &text)]).config, other, "{name}={text}");
         }
     }
+}
+
+#[test]
+fn records_go_where_the_key_says_else_into_the_state_folder_else_nowhere() {
+    let written = |toml: &str, state: &[(&str, &str)]| {
+        let config = loaded(&format!("{toml}{POOL}"), state).config;
+        config.records.written().map(|file| file.display().to_string())
+    };
+    let state = [("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")];
+    assert_eq!(written("", &[]), None);
+    assert_eq!(written("", &state).as_deref(), Some("/var/lib/one/records.sqlite"));
+    assert_eq!(written("", &[("STATE_DIRECTORY", "")]), None);
+    assert_eq!(written("records.file = \"r\"\n", &state).as_deref(), Some("r"));
+    assert_eq!(written("records.enable = false\n", &state), None);
 }
 
 #[test]

@@ -264,6 +264,8 @@ impl<P: Stage> Shard<P> {
         shell.visitors = self.visitors.len() as u64;
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
+        self.report.events_missed += self.workers.tell_events(&mut self.report.events);
+        self.report.finished = self.now;
         shell.workers = self.workers.len() as u64;
         shell.workers_untold += self.workers.take_untold();
         shell.span_us = self.now - self.last_report;
