@@ -15,6 +15,7 @@ mod remote;
 mod run;
 mod screen;
 mod shell;
+mod top;
 mod tune;
 
 use crate::config::{ConfigError, Overrides};
@@ -114,6 +115,8 @@ enum Command {
     /// About alerts
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    /// Watch a running proxy in the terminal: the whole, its pools, shards, workers and events
+    Top(top::Arguments),
     #[command(flatten)]
     Remote(remote::Remote),
     /// Read the records of shares that a proxy keeps, while it runs or afterwards
@@ -217,6 +220,7 @@ impl Cli {
                 tune::execute(&self.options, &arguments)
             }
             Some(Command::Alerts(command)) => alerts::execute(overrides, &command),
+            Some(Command::Top(arguments)) => top::execute(overrides, &arguments),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
             Some(Command::Records(command)) => records::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),

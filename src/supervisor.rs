@@ -28,8 +28,8 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
-    ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, HttpGuests, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
+    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -207,7 +207,9 @@ impl Proxy {
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
-        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
+        let (http, guests) = plan::http(config).map_err(AdminError::from)?;
+        let mut plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
+        plan.http = http;
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
@@ -237,7 +239,7 @@ impl Proxy {
             refusals,
             levels: log.levels,
         };
-        let admin = start_admin(config, &aggregator, controls)?;
+        let admin = start_admin(config, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -282,7 +284,7 @@ impl Proxy {
 
     /// Where metrics are read.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(AdminHandle::addr)
+        self.admin.as_ref().and_then(AdminHandle::addr)
     }
 
     /// A reader of the figures.
@@ -450,7 +452,7 @@ fn tell_started(
 ) {
     tracing::info!(
         ?listen,
-        metrics = admin.map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
+        metrics = admin.and_then(AdminHandle::addr).map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
         pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
         shards,
         connections_max = plan.connections_max * shards,
@@ -459,14 +461,17 @@ fn tell_started(
     );
 }
 
-/// Serves HTTP, where that is asked for.
+/// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
 fn start_admin(
     config: &Config,
+    guests: Option<HttpGuests>,
     aggregator: &AggregatorHandle,
     controls: Controls,
 ) -> Result<Option<AdminHandle>, AdminError> {
-    let start = |address| admin::start(address, aggregator.snapshots(), controls);
-    config.metrics.listen().map(start).transpose()
+    let address = config.metrics.listen();
+    let is_asked_for = address.is_some() || guests.is_some();
+    let start = || admin::start(address, guests, aggregator.snapshots(), controls);
+    is_asked_for.then(start).transpose()
 }
 
 /// Begins to tell what is wrong, where somebody wants to be told.

@@ -211,6 +211,7 @@ impl View<'_> {
             enable_prometheus: self.get(&table::METRICS_ENABLE_PROMETHEUS),
             address: self.get(&table::METRICS_ADDRESS),
             prometheus_port: port(self.get(&table::METRICS_PROMETHEUS_PORT)),
+            miner_port_from: self.get(&table::METRICS_MINER_PORT_FROM),
             collection_interval: self.get(&table::METRICS_COLLECTION_INTERVAL),
         }
     }

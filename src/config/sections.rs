@@ -119,6 +119,8 @@ pub struct MetricsConfig {
     pub address: IpAddr,
     /// Its TCP port, never 0 in a loaded configuration.
     pub prometheus_port: u16,
+    /// Who may ask where miners connect too; at most 64 networks.
+    pub miner_port_from: Vec<IpNet>,
     /// How often the shards' boxes are collected; 100 ms to 1 h.
     pub collection_interval: Duration,
 }

@@ -1,11 +1,13 @@
 //! The table of all keys: the only place where a key's name, type, default, range and meaning are written
 //! down. The longest sections have a file each.
 
-use std::net::{IpAddr, Ipv4Addr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
+use super::lists::Networks;
 use super::log_filter::Levels;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
@@ -51,7 +53,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
-    ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
+    ("api", "The REST API under /api/v1 and the live feeds, wherever the metrics are."),
     ("alerts", "Messages to a webhook when something is wrong, and when it is right again."),
     (
         "records",
@@ -107,6 +109,19 @@ pub(super) static METRICS_ADDRESS: Key<Address> = Key::new(
 
 pub(super) static METRICS_PROMETHEUS_PORT: Key<Whole> =
     Key::new("metrics.prometheus_port", Whole { min: 1, max: 65_535 }, 9090, "TCP port of that endpoint.");
+
+pub(super) static METRICS_MINER_PORT_FROM: Key<Networks> = Key::new(
+    "metrics.miner_port_from",
+    Networks { count_max: 64 },
+    &[
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 32)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    ],
+    "Who may ask the same over HTTP at server.port, where miners connect, whether or not prometheus_port is served; there \
+     /metrics is JSON unless asked for otherwise. Everybody else who speaks HTTP there is disconnected as no miner. Behind a \
+     proxy the address in its PROXY header counts; behind one on this host that sends none everybody seems to come from \
+     127.0.0.1: leave this empty then, which means nobody.",
+);
 
 pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "metrics.collection_interval",
@@ -294,6 +309,7 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_ENABLE_PROMETHEUS,
     &METRICS_ADDRESS,
     &METRICS_PROMETHEUS_PORT,
+    &METRICS_MINER_PORT_FROM,
     &METRICS_COLLECTION_INTERVAL,
     &API_TOKEN,
     &API_HOSTS,

@@ -130,6 +130,7 @@ const OTHER: &[(&str, &str)] = &[
     ("metrics.enable_prometheus", "false"),
     ("metrics.address", "\"::1\""),
     ("metrics.prometheus_port", "9091"),
+    ("metrics.miner_port_from", "[\"10.0.0.0/8\", \"127.0.0.1\"]"),
     ("metrics.collection_interval", "30"),
     ("api.token", "\"0123456789abcdef\""),
     ("api.hosts", "[\"farm.example\", \"10.0.0.5\"]"),

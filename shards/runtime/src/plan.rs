@@ -1,5 +1,6 @@
 //! What a shard is told to do. Made by the control plane; a shard only reads it.
 
+use crate::door::HttpDoor;
 use crate::poller::Wait;
 use crate::socks::{SocksLogin, SocksTarget};
 use crate::visitors::Guard;
@@ -84,6 +85,8 @@ pub mod limits {
     /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
     /// come five seconds apart from each.
     pub const WORKERS_PER_REPORT: usize = 4_096;
+    /// Connections that speak HTTP and may wait for the thread that does; each holds a descriptor.
+    pub const GUESTS_MAX: usize = 256;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 
@@ -170,6 +173,15 @@ impl PoolPlan {
     }
 }
 
+/// HTTP where miners connect.
+#[derive(Debug, Clone)]
+pub struct HttpPlan {
+    /// Who may ask; for others it is a port of miners and nothing else.
+    pub from: Vec<IpNet>,
+    /// Where their connections are handed in.
+    pub door: HttpDoor,
+}
+
 /// What the control plane says of a pool while shards run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolNow {
@@ -204,6 +216,8 @@ pub struct ShardPlan {
     pub miner_tls: Option<Arc<ServerConfig>>,
     /// Connections from these networks must begin with a PROXY header.
     pub proxies: Vec<IpNet>,
+    /// Who may speak HTTP on plain listeners; `None`: nobody.
+    pub http: Option<HttpPlan>,
     /// Microseconds an attempt to reach the pool may take.
     pub connect_us: u64,
     /// Miners this shard may hold, at most [`limits::CONNECTIONS_PER_SHARD_MAX`].

@@ -334,7 +334,7 @@ impl<P: Stage> Shard<P> {
             tracing::debug!(shard = self.report.shard, client = self.next_client, ?peer, "accepted");
         }
         self.next_client += 1;
-        let front = self.front_of(is_proxy, listener);
+        let front = self.front_of(is_proxy, address, listener);
         let entry = self.links.vacant_entry();
         let key = entry.key();
         if self.poller.add(&socket, Token::Miner(key).pack(), Interest::READ).is_err() {
