@@ -16,11 +16,11 @@ use crate::aggregate::{
 };
 use crate::alerts::{Alerts, AlertsError, AlertsHandle};
 use crate::config::{Config, InForce};
-use crate::guard::{self, GuardDesk};
+use crate::guard::{self, GuardDesk, Wishes};
 use crate::logging::{DroppedLines, LogHandle};
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
-use crate::records::{self, RecordsHandle, RecordsMeter};
+use crate::records::{self, RecordsFeed, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -220,15 +220,7 @@ impl Proxy {
         let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), alerts.as_ref());
         let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
         let (desk, wishes) = guard::desk();
-        let aggregator = Aggregator::start(
-            ends.0.clone(),
-            facts,
-            plan::guard_limits(config),
-            MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
-            wishes,
-            feed,
-            config.metrics.collection_interval,
-        )?;
+        let aggregator = start_aggregator(config, &ends, facts, wishes, feed)?;
         let in_force = watch::Sender::new(Arc::from([]));
         let controls = Controls {
             desk: desk.clone(),
@@ -459,6 +451,20 @@ fn tell_started(
         open_files,
         "started"
     );
+}
+
+/// Begins to collect what shards report.
+fn start_aggregator(
+    config: &Config,
+    ends: &Ends,
+    facts: Facts,
+    wishes: Wishes,
+    records: Option<RecordsFeed>,
+) -> io::Result<AggregatorHandle> {
+    let limits = plan::guard_limits(config);
+    let memory = MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get));
+    let interval = config.metrics.collection_interval;
+    Aggregator::start(ends.0.clone(), facts, limits, memory, wishes, records, interval)
 }
 
 /// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
