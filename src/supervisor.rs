@@ -208,8 +208,7 @@ impl Proxy {
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
         let (http, guests) = plan::http(config).map_err(AdminError::from)?;
-        let mut plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
-        plan.http = http;
+        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, http, specs.len(), host);
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
