@@ -19,13 +19,15 @@ pub use process::ProcessFigures;
 pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 pub use workers::{
-    AskError, PAGE_MAX, WINDOWS, WORKERS_KEPT_MAX, Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares,
-    WorkerSort, WorkerView, WorkersReader,
+    AskError, PAGE_MAX, SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers, WINDOWS, WORKERS_KEPT_MAX,
+    Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares, WorkerSort, WorkerView, WorkersReader,
 };
 
+use crate::alerts::AlertCounts;
 use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
+use crate::records::{RecordsFeed, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
 use snapshot::Mark;
@@ -80,6 +82,10 @@ pub struct Facts {
     pub memory: watch::Receiver<MemoryFigures>,
     /// Requests to the API that were refused.
     pub refusals: ApiRefusals,
+    /// What becomes of alerts.
+    pub alerts: AlertCounts,
+    /// How it goes with the share records.
+    pub records: RecordsMeter,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
     /// Whether the allocator's figures are read and logged.
@@ -104,6 +110,7 @@ impl Aggregator {
         limits: GuardLimits,
         mut watcher: MemoryWatch,
         wishes: Wishes,
+        mut records: Option<RecordsFeed>,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let mut book = GuardBook::new(limits, Instant::now());
@@ -114,12 +121,18 @@ impl Aggregator {
         let mut told = vec![MemoryLoad::Fine; ends.len()];
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
-            let now = Instant::now();
+            let (now, clock) = (Instant::now(), SystemTime::now());
             for end in &ends {
                 end.collect(|report| {
                     book.add(report.shard, &report.visitors, now);
                     merge(report);
+                    if let Some(records) = &mut records {
+                        records.take(report, clock);
+                    }
                 });
+            }
+            if let Some(records) = &mut records {
+                records.send();
             }
             let figures = watcher.look(now);
             memory.send_replace(figures);

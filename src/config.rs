@@ -33,6 +33,7 @@ mod table;
 mod tests;
 mod token;
 mod value;
+mod webhook;
 
 pub use check::InForce;
 pub use cpus::CpuList;
@@ -43,9 +44,9 @@ pub use overrides::Overrides;
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
-    ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
-    PerformanceConfig, PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy,
-    TlsVersion,
+    AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
+    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig,
+    SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
 };
 
 use check::Settings;
@@ -72,6 +73,10 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The REST API.
     pub api: ApiConfig,
+    /// Messages when something is wrong.
+    pub alerts: AlertsConfig,
+    /// Share records.
+    pub records: RecordsConfig,
     /// Logs.
     pub logging: LoggingConfig,
     /// Sizes and threads.
@@ -202,6 +207,7 @@ fn assemble(
     }
     let mut config = settings.check(&mut problems);
     config.logging.level = log_filter::Variable::read(env, &mut problems).over(config.logging.level);
+    config.records.file = config.records.file.or_else(|| env::records_file(env));
     problems.into_result()?;
     warnings.extend(settings.warnings());
     let in_force = settings.in_force(&config);

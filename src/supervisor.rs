@@ -14,11 +14,13 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
 };
+use crate::alerts::{Alerts, AlertsError, AlertsHandle};
 use crate::config::{Config, InForce};
-use crate::guard::{self, GuardDesk};
+use crate::guard::{self, GuardDesk, Wishes};
 use crate::logging::{DroppedLines, LogHandle};
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::records::{self, RecordsFeed, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -26,8 +28,8 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, PreflightError};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
-    ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, HttpGuests, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
+    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -67,6 +69,9 @@ pub enum StartError {
     /// The metrics port cannot be listened on.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Alerts cannot be posted.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// A shard could not be started.
     #[error("a shard cannot start: {0}")]
     Shard(#[from] ShardError),
@@ -165,12 +170,14 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    records: Option<RecordsHandle>,
     desk: GuardDesk,
     in_force: watch::Sender<Arc<[InForce]>>,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
+    alerts: Option<AlertsHandle>,
     _lookout: LookoutHandle,
     _certificate: Option<CertificateWatch>,
 }
@@ -196,10 +203,12 @@ impl Proxy {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
+        let alerts = Alerts::prepare(config)?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
-        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
+        let (http, guests) = plan::http(config).map_err(AdminError::from)?;
+        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, http, specs.len(), host);
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
@@ -207,16 +216,10 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), alerts.as_ref());
+        let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
         let (desk, wishes) = guard::desk();
-        let aggregator = Aggregator::start(
-            ends.0.clone(),
-            facts,
-            plan::guard_limits(config),
-            MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
-            wishes,
-            config.metrics.collection_interval,
-        )?;
+        let aggregator = start_aggregator(config, &ends, facts, wishes, feed)?;
         let in_force = watch::Sender::new(Arc::from([]));
         let controls = Controls {
             desk: desk.clone(),
@@ -227,7 +230,7 @@ impl Proxy {
             refusals,
             levels: log.levels,
         };
-        let admin = start_admin(config, &aggregator, controls)?;
+        let admin = start_admin(config, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -246,17 +249,20 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
+        let alerts = start_alerts(alerts, &aggregator)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
             admin,
             aggregator,
+            records,
             desk,
             in_force,
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
+            alerts,
             _lookout: lookout,
             _certificate: certificate,
         })
@@ -269,7 +275,7 @@ impl Proxy {
 
     /// Where metrics are read.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(AdminHandle::addr)
+        self.admin.as_ref().and_then(AdminHandle::addr)
     }
 
     /// A reader of the figures.
@@ -325,15 +331,23 @@ impl Proxy {
                 }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
-                    return Err(RunError::ShardDied { shard, cause });
+                    return Err(self.died(RunError::ShardDied { shard, cause }));
                 }
                 Ok(Event::ShardEnded { shard, result: Ok(()) }) => {
-                    return Err(RunError::ShardEnded { shard });
+                    return Err(self.died(RunError::ShardEnded { shard }));
                 }
                 Err(_) => break "nobody left to ask",
             }
         };
         self.drain(cause)
+    }
+
+    /// Tells of it before the process ends.
+    fn died(self, error: RunError) -> RunError {
+        if let Some(alerts) = self.alerts {
+            alerts.shard_died(&error.to_string());
+        }
+        error
     }
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
@@ -363,6 +377,12 @@ impl Proxy {
             }
         }
         let last = self.aggregator.stop();
+        if let Some(alerts) = self.alerts {
+            alerts.stop();
+        }
+        if let Some(records) = self.records {
+            records.stop();
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -395,6 +415,7 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
+    alerts: Option<&Alerts>,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -405,7 +426,9 @@ fn facts(
         blocks: watch::channel(Blocks::default()).1,
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
+        records: RecordsMeter::default(),
         refusals,
+        alerts: alerts.map(Alerts::counts).unwrap_or_default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -420,7 +443,7 @@ fn tell_started(
 ) {
     tracing::info!(
         ?listen,
-        metrics = admin.map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
+        metrics = admin.and_then(AdminHandle::addr).map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
         pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
         shards,
         connections_max = plan.connections_max * shards,
@@ -429,14 +452,40 @@ fn tell_started(
     );
 }
 
-/// Serves HTTP, where that is asked for.
+/// Begins to collect what shards report.
+fn start_aggregator(
+    config: &Config,
+    ends: &Ends,
+    facts: Facts,
+    wishes: Wishes,
+    records: Option<RecordsFeed>,
+) -> io::Result<AggregatorHandle> {
+    let limits = plan::guard_limits(config);
+    let memory = MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get));
+    let interval = config.metrics.collection_interval;
+    Aggregator::start(ends.0.clone(), facts, limits, memory, wishes, records, interval)
+}
+
+/// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
 fn start_admin(
     config: &Config,
+    guests: Option<HttpGuests>,
     aggregator: &AggregatorHandle,
     controls: Controls,
 ) -> Result<Option<AdminHandle>, AdminError> {
-    let start = |address| admin::start(address, aggregator.snapshots(), controls);
-    config.metrics.listen().map(start).transpose()
+    let address = config.metrics.listen();
+    let is_asked_for = address.is_some() || guests.is_some();
+    let start = || admin::start(address, guests, aggregator.snapshots(), controls);
+    is_asked_for.then(start).transpose()
+}
+
+/// Begins to tell what is wrong, where somebody wants to be told.
+fn start_alerts(
+    alerts: Option<Alerts>,
+    aggregator: &AggregatorHandle,
+) -> Result<Option<AlertsHandle>, AlertsError> {
+    let start = |alerts: Alerts| alerts.start(aggregator.snapshots(), aggregator.workers());
+    alerts.map(start).transpose()
 }
 
 fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {

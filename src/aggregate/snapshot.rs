@@ -1,7 +1,9 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
+use crate::alerts::AlertFigures;
 use crate::pools::PoolView;
+use crate::records::RecordsFigures;
 use crate::refusals::ApiRefusal;
 use loka_proto::{Candidate, Direction, End, Fault, PoolState, Redirect, Reject, Stats};
 use loka_runtime::Shell;
@@ -50,6 +52,10 @@ pub struct Snapshot {
     pub last_dial_failed: bool,
     /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
     pub refusals: [u64; ApiRefusal::COUNT],
+    /// What became of alerts since the start.
+    pub alerts: AlertFigures,
+    /// How it goes with the share records.
+    pub records: RecordsFigures,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -192,6 +198,8 @@ impl Snapshot {
             finds: totals.finds.newest(),
             last_dial_failed: totals.last_dial_failed,
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
+            alerts: facts.alerts.now(),
+            records: facts.records.figures(),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

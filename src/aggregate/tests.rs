@@ -48,6 +48,8 @@ pub(crate) fn facts() -> Facts {
         cpus: vec![4, 6],
         dropped_lines: DroppedLines::default(),
         refusals: Default::default(),
+        alerts: Default::default(),
+        records: Default::default(),
         memory_profiling: true,
     }
 }
@@ -236,7 +238,8 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
         (0..3).map(mailbox).map(|(shard, control, _)| (shard, control)).unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
     let (wishes, memory) = (crate::guard::desk().1, MemoryWatch::new(None));
-    let handle = Aggregator::start(ends, facts(), LIMITS, memory, wishes, Duration::from_secs(3600)).unwrap();
+    let handle =
+        Aggregator::start(ends, facts(), LIMITS, memory, wishes, None, Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

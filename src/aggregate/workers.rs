@@ -8,6 +8,7 @@ mod best;
 mod hashrate;
 mod question;
 mod reader;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use hashrate::{WINDOWS, Window};
 pub use question::{PAGE_MAX, WorkerPage, WorkerQuery, WorkerSort, WorkerView};
 pub use reader::{AskError, WorkersReader};
 pub(super) use reader::{Wake, Waker};
+pub use silent::{SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers};
 
 use best::Best;
 use hashrate::Means;

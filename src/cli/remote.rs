@@ -10,11 +10,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+use ureq::http::StatusCode;
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;
 
@@ -161,25 +162,55 @@ struct RunningProxy {
     token: String,
 }
 
+/// Where the proxy that has this configuration is spoken to.
+///
+/// # Errors
+/// Nowhere.
+pub(super) fn address_of(config: &Config) -> anyhow::Result<SocketAddr> {
+    let off = "the proxy cannot be spoken to: in its configuration metrics.enable_prometheus is off and \
+               metrics.miner_port_from empty";
+    // Where miners connect it speaks HTTP too, to whom it says.
+    let miners = || config.server.listen().next().filter(|_| !config.metrics.miner_port_from.is_empty());
+    let mut address = config.metrics.listen().or_else(miners).ok_or_else(|| anyhow!(off))?;
+    // Where it listens everywhere it listens here.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    Ok(address)
+}
+
+/// What speaks HTTP with a running proxy.
+pub(super) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_MAX))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        // A proxy of the environment is for other machines.
+        .proxy(None)
+        .build()
+        .into()
+}
+
+/// What comes of a request.
+pub(super) type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+/// The status of an answer and all of its text. `base` and `path` are where it was asked for.
+///
+/// # Errors
+/// Nobody answers, the answer breaks off, or it is longer than [`ANSWER_BYTES_MAX`].
+pub(super) fn whole(answered: Answered, base: &str, path: &str) -> anyhow::Result<(StatusCode, String)> {
+    let mut answer = answered.with_context(|| format!("no proxy answers at {base}"))?;
+    let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+    let body = read.with_context(|| format!("no whole answer from {base}{path}"))?;
+    Ok((answer.status(), body))
+}
+
 impl RunningProxy {
     fn of(config: &Config) -> anyhow::Result<RunningProxy> {
-        let off = "the proxy cannot be spoken to: metrics.enable_prometheus is off in its configuration";
-        let mut address = config.metrics.listen().ok_or_else(|| anyhow!(off))?;
-        // Where it listens everywhere it listens here.
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            IpAddr::V4(_) | IpAddr::V6(_) => {}
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            // A proxy of the environment is for other machines.
-            .proxy(None)
-            .build()
-            .into();
-        Ok(RunningProxy { agent, address, token: config.api.token.reveal().to_owned() })
+        let token = config.api.token.reveal().to_owned();
+        Ok(RunningProxy { agent: agent(), address: address_of(config)?, token })
     }
 
     fn url(&self, path: &str) -> String {
@@ -212,11 +243,8 @@ impl RunningProxy {
         self.answer(request.send(body.to_string()))
     }
 
-    fn answer(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {
-        let mut response = result.with_context(|| format!("no proxy answers at http://{}", self.address))?;
-        let status = response.status();
-        let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        let body = read.with_context(|| format!("no whole answer from http://{}", self.address))?;
+    fn answer(&self, result: Answered) -> anyhow::Result<Value> {
+        let (status, body) = whole(result, &format!("http://{}", self.address), "")?;
         let answer: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
         if status.is_success() && answer.is_object() {
             return Ok(answer);
@@ -245,6 +273,20 @@ mod tests {
             (level("warn").map(|level| level.to_string()), level("loud").is_err()),
             (Ok("warn".to_owned()), true)
         );
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_at_its_own_port_or_where_miners_connect() {
+        let address = |toml: &str| {
+            let toml = format!("[pool]\nhost = \"a\"\n{toml}");
+            let loaded = config::parse_str("farm.toml", &toml, &[], &Overrides::default()).unwrap();
+            address_of(&loaded.config).map(|address| address.to_string()).ok()
+        };
+        assert_eq!(address("").as_deref(), Some("127.0.0.1:9090"));
+        assert_eq!(address("[metrics]\naddress = \"::\"").as_deref(), Some("[::1]:9090"));
+        let off = "[metrics]\nenable_prometheus = false\n";
+        assert_eq!(address(off).as_deref(), Some("127.0.0.1:3333"));
+        assert_eq!(address(&format!("{off}miner_port_from = []")), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod certificates;
 mod control;
 mod hashed;
+mod hook;
 mod job_clock;
 mod miner;
 mod net;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use certificates::{Authority, CertificateError, SPKI_SHA256_BYTES, ServerIdentity, TlsVersions};
 pub use hashed::{Choice, HashedShare};
+pub use hook::{HookManners, HookReceiver, HookRequest};
 pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};
