@@ -13,6 +13,8 @@ pub(crate) mod tests;
 mod totals;
 mod workers;
 
+#[cfg(test)]
+pub(crate) use finds::tests::candidate;
 pub use finds::{FINDS_KEPT, FINDS_PER_MINUTE, Found};
 pub use memory::{MemoryFigures, MemoryWatch};
 pub use process::ProcessFigures;

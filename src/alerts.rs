@@ -3,6 +3,7 @@
 //! A thread of its own (`alerts`) looks at snapshots, keeps what stands, and posts it. Nobody waits for it: neither a shard nor
 //! the aggregator knows of it. It follows no redirect, logs no secret, and forgets what stands when the process ends.
 
+mod blocks;
 mod book;
 mod counts;
 mod courier;

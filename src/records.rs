@@ -1,4 +1,5 @@
-//! Share records: what each worker did in each minute, and each share that came to nothing, in a file of SQLite.
+//! Share records: what each worker did in each minute, each share that came to nothing and each block, in a file of
+//! SQLite.
 //!
 //! The aggregator hands over what reports say ([`RecordsFeed`]), a thread of its own writes it, and `loka-stratum records` reads
 //! it while the proxy runs. No shard knows of it, and a disk that is full, slow or gone costs records, not shares: what cannot
@@ -14,7 +15,7 @@ mod writer;
 
 pub use feed::RecordsFeed;
 pub use figures::{RecordsFailure, RecordsFigures, RecordsMeter};
-pub use pending::{EVENTS_MAX, EventRow, Lost, Pending, ROWS_MAX, Tally};
+pub use pending::{EVENTS_MAX, EventFate, EventRow, Lost, Pending, ROWS_MAX, Tally};
 pub use reader::{MinuteRow, Part, PartSum, ReadError, ReadEvent, Reason, Records, Shares, Summary};
 pub use schema::{APPLICATION_ID, Stranger, VERSION};
 

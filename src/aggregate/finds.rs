@@ -76,7 +76,7 @@ impl<'a> Found<'a> {
     /// Tells it to the log: somebody should be woken when a pool does not take a block.
     pub fn log(&self, not_told: u64) {
         let Candidate { worker, job, difficulty, .. } = self.found;
-        let (hash, pool, answer) = (hex(&self.found.hash), self.pool, self.found.answer());
+        let (hash, pool, answer) = (self.found.hash_text(), self.pool, self.found.answer());
         let reason = self.reason();
         match answer {
             BlockAnswer::Accepted => {
@@ -99,7 +99,7 @@ impl<'a> Found<'a> {
 
 impl Display for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "block candidate {} by ", hex(&self.found.hash))?;
+        write!(f, "block candidate {} by ", self.found.hash_text())?;
         match &self.found.worker {
             Some(name) => {
                 let short: String = name.chars().take(NAME_CHARS_MAX).collect();
@@ -121,19 +121,10 @@ impl Display for Found<'_> {
     }
 }
 
-fn hex(hash: &[u8; 32]) -> String {
-    use fmt::Write;
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // A text takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use loka_proto::{PoolId, RejectClass};
+    use loka_proto::{PoolId, RejectClass, Tick};
 
     pub(crate) fn candidate(number: u8) -> Candidate {
         Candidate {
@@ -142,7 +133,9 @@ pub(crate) mod tests {
             job: Some("6a".into()),
             hash: [number; 32],
             difficulty: 5e12,
+            asked: 65_536.0,
             verdict: Some(Verdict::Accepted),
+            at: Tick(0),
         }
     }
 

@@ -152,6 +152,8 @@ fn after(kind: TroubleKind, fire_after: Duration) -> Duration {
         | TroubleKind::Panics
         | TroubleKind::ShardDied
         | TroubleKind::FiguresOld
+        | TroubleKind::BlockFound
+        | TroubleKind::BlockLost
         | TroubleKind::Test => Duration::ZERO,
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong, by the figures of one moment. Pure: a snapshot, silent workers and a time come in, sightings go out; how
 //! long something has to last before it is told is decided by the book.
 
+use super::blocks::Blocks;
 use super::message::Severity;
 use super::rejects::{RejectWindow, Shares};
 use crate::aggregate::{SilentWorkers, Snapshot};
@@ -45,6 +46,10 @@ loka_proto::labels! {
         Memory => "memory",
         /// File descriptors are short.
         Descriptors => "descriptors",
+        /// A block was found.
+        BlockFound => "block_found",
+        /// A pool did not take a block.
+        BlockLost => "block_lost",
         /// Nothing is wrong.
         Test => "test",
     }
@@ -97,12 +102,13 @@ pub(super) struct Rules {
     panics: Option<(u64, Instant)>,
     panics_seen: u64,
     descriptors_short: bool,
+    blocks: Blocks,
 }
 
 impl Rules {
     pub(super) fn new(config: AlertsConfig) -> Rules {
-        let rejects = RejectWindow::default();
-        Rules { config, rejects, panics: None, panics_seen: 0, descriptors_short: false }
+        let (rejects, blocks) = (RejectWindow::default(), Blocks::default());
+        Rules { config, rejects, panics: None, panics_seen: 0, descriptors_short: false, blocks }
     }
 
     /// Looks at everything. `silent` is `None` where nobody knows who is.
@@ -134,6 +140,10 @@ impl Rules {
         if self.config.resources {
             add("memory", TroubleKind::Memory, of_memory(figures));
             add("descriptors", TroubleKind::Descriptors, self.of_descriptors(figures));
+        }
+        if self.config.blocks {
+            add("block_found", TroubleKind::BlockFound, self.blocks.found(figures, now));
+            add("block_lost", TroubleKind::BlockLost, self.blocks.lost(figures, now));
         }
         if let Some(percent) = self.config.reject_percent {
             add("rejects", TroubleKind::Rejects, self.of_rejects(figures, percent.get(), now));

@@ -4,10 +4,11 @@ use super::book::{AlertBook, GROWN_PAUSE, Moment, Times};
 use super::post::{DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use super::rules::{Rules, Seen, Sighting};
 use super::*;
+use crate::aggregate::candidate;
 use crate::aggregate::tests::running;
 use crate::aggregate::{SilentWorker, SilentWorkers, Snapshot};
 use crate::config::{Secret, parse_str};
-use loka_proto::{End, PoolState};
+use loka_proto::{BlockAnswer, End, PoolState};
 use loka_rig::{HookManners, HookReceiver, HookRequest};
 use loka_runtime::MemoryLoad;
 use serde_json::Value;
@@ -56,7 +57,8 @@ fn pools_shards_and_resources() {
     let ids: Vec<&str> = all.iter().map(|sighting| sighting.id.as_str()).collect();
     let expected =
         ["pool/pool", "no_pool", "shards_silent", "panics", "figures_old", "memory", "descriptors"];
-    assert_eq!(ids, [&expected[..], &["rejects", "workers_silent"]].concat());
+    let others = ["block_found", "block_lost", "rejects", "workers_silent"];
+    assert_eq!(ids, [&expected[..], &others].concat());
 
     let mut pool = now.pools[0].clone();
     (pool.state, pool.cause) = (PoolState::Failed, "it is away".to_owned());
@@ -89,7 +91,10 @@ fn pools_shards_and_resources() {
     now.process.max_fds = u64::MAX;
     assert!(is_well(&seen(&mut rules, &now, None, "descriptors")), "no limit");
     let mut none = Rules::new(
-        config("pools = false\nshards = false\nresources = false\nreject_percent = 0\nsilent_for = 0").alerts,
+        config(
+            "pools = false\nshards = false\nresources = false\nblocks = false\nreject_percent = 0\nsilent_for = 0",
+        )
+        .alerts,
     );
     assert!(none.look(&now, Some(&silent), now.taken).is_empty());
 }
@@ -115,6 +120,33 @@ fn panics_and_old_figures() {
     let old = rules.look(&now, None, now.taken + Duration::from_secs(60));
     let others = old.iter().filter(|sighting| sighting.id != "figures_old");
     assert!(others.clone().count() > 5 && others.clone().all(|sighting| sighting.seen == Seen::Unclear));
+}
+
+#[test]
+fn blocks_that_pools_took_and_those_that_they_did_not() {
+    let mut rules = Rules::new(config("").alerts);
+    let mut now = figures();
+    let sighted = |rules: &mut Rules, now: &Snapshot, id: &str, seconds: u64| {
+        let at = now.taken + Duration::from_secs(seconds);
+        seen(rules, &Snapshot { taken: at, ..now.clone() }, None, id)
+    };
+    assert!(is_well(&sighted(&mut rules, &now, "block_found", 0)));
+    now.stats.counts.block_candidates[BlockAnswer::Accepted.index()] = 1;
+    now.finds = vec![(0, Arc::new(candidate(0xab)))];
+    let told = title(sighted(&mut rules, &now, "block_found", 1));
+    let words = "by \"farm.rig\": pool pool accepted it, job \"6a\"";
+    assert_eq!(told, format!("Info: a block was found (block candidate {} {words})", "ab".repeat(32)));
+    assert!(is_well(&sighted(&mut rules, &now, "block_lost", 1)), "the pool took it");
+    // One that is not among the notes, since there were too many.
+    now.stats.counts.block_candidates[BlockAnswer::Unanswered.index()] = 2;
+    let told = title(sighted(&mut rules, &now, "block_lost", 500));
+    assert_eq!(told, "Critical: a pool did not take a block (the log and the events tell of the first ones)");
+    assert!(!is_well(&sighted(&mut rules, &now, "block_found", 600)));
+    assert!(is_well(&sighted(&mut rules, &now, "block_found", 601)));
+    assert!(!is_well(&sighted(&mut rules, &now, "block_lost", 1_099)));
+    now.stats.counts.block_candidates[BlockAnswer::Rejected.index()] = 1;
+    assert!(!is_well(&sighted(&mut rules, &now, "block_lost", 1_150)));
+    assert!(is_well(&sighted(&mut rules, &now, "block_lost", 1_750)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) enum Records {
     Summary(Summary),
     /// Sums of one worker, and its last hours
     Worker(Worker),
-    /// Every row, for other programs: one a worker and minute, or one a share that came to nothing
+    /// Every row, for other programs: one a worker and minute, or one a share that came to nothing or was a block
     Export(Export),
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Export {
     /// Rows of this worker only
     #[arg(long, value_name = "NAME", conflicts_with = "events")]
     worker: Option<String>,
-    /// Each share that was rejected or refused, instead of rows of minutes
+    /// Each share that was rejected or refused, or was a block, instead of rows of minutes
     #[arg(long)]
     events: bool,
 }

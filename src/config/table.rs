@@ -57,8 +57,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("alerts", "Messages to a webhook when something is wrong, and when it is right again."),
     (
         "records",
-        "Records of shares in a file of SQLite: what each worker did in each minute, and each share that came to nothing. Kept \
-         for limiter.submissions. `loka-stratum records` reads them.",
+        "Records of shares in a file of SQLite: what each worker did in each minute, each share that came to nothing, and each \
+         block. Kept for limiter.submissions. `loka-stratum records` reads them.",
     ),
     (
         "logging",
@@ -331,6 +331,7 @@ static ENTRIES: &[&dyn Entry] = &[
     &ALERTS_POOLS,
     &ALERTS_SHARDS,
     &ALERTS_RESOURCES,
+    &ALERTS_BLOCKS,
     &ALERTS_SILENT_FOR,
     &ALERTS_SILENT_FORGET,
     &ALERTS_SILENT_MIN,

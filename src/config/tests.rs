@@ -143,6 +143,7 @@ const OTHER: &[(&str, &str)] = &[
     ("alerts.pools", "false"),
     ("alerts.shards", "false"),
     ("alerts.resources", "false"),
+    ("alerts.blocks", "false"),
     ("alerts.silent_for", "\"0s\""),
     ("alerts.silent_forget", "\"2d\""),
     ("alerts.silent_min", "10"),

@@ -4,10 +4,10 @@
 //! that hangs costs memory up to a bound, and then counts, but no shard and no snapshot.
 
 use super::figures::RecordsMeter;
-use super::pending::{EventRow, Pending, Tally};
+use super::pending::{EventFate, EventRow, Pending, Tally};
 use crate::pools::{PoolView, PoolViews};
 use crossbeam::channel::{Sender, TrySendError};
-use loka_proto::{PoolId, ShareEvent};
+use loka_proto::{Candidate, PoolId, ShareEvent, ShareFate, Tick};
 use loka_runtime::Report;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,23 +45,51 @@ impl RecordsFeed {
                 self.pending.add(minute, news.name.as_ref(), &tally);
             }
         }
+        let at_ms = |at: Tick| {
+            let ago_ms = (report.finished - at) / 1_000;
+            now_ms.saturating_sub(i64::try_from(ago_ms).unwrap_or(0))
+        };
         for event in &report.events {
-            let ago_ms = (report.finished - event.at) / 1_000;
-            let at_ms = now_ms.saturating_sub(i64::try_from(ago_ms).unwrap_or(0));
-            self.pending.event(self.row(event, at_ms));
+            self.pending.event(self.nothing(event, at_ms(event.at)));
         }
-        self.pending.events_lost(report.events_missed);
+        let candidates = &report.stats.candidates;
+        for found in candidates {
+            self.pending.event(self.block(found, at_ms(found.at)));
+        }
+        let blocks: u64 = report.stats.counts.block_candidates.iter().sum();
+        let untold = blocks.saturating_sub(candidates.len() as u64);
+        self.pending.events_lost(report.events_missed + untold);
     }
 
-    fn row(&self, event: &ShareEvent, at_ms: i64) -> EventRow {
+    fn nothing(&self, event: &ShareEvent, at_ms: i64) -> EventRow {
+        let went = match event.fate {
+            ShareFate::Rejected(_) => true,
+            ShareFate::Refused(_) => false,
+        };
         EventRow {
             at_ms,
             worker: event.worker.clone(),
-            pool: event.pool.and_then(|pool: PoolId| self.names.get(pool.index()).cloned()),
-            fate: event.fate,
-            difficulty: event.difficulty,
-            waited_us: event.waited_us,
+            pool: event.pool.and_then(|pool| self.name_of(pool)),
+            fate: EventFate::Nothing(event.fate),
+            difficulty: went.then_some(event.difficulty),
+            waited_us: went.then_some(event.waited_us),
         }
+    }
+
+    fn block(&self, found: &Candidate, at_ms: i64) -> EventRow {
+        let (answer, difficulty, hash) = (found.answer(), found.difficulty, found.hash_text());
+        EventRow {
+            at_ms,
+            worker: found.worker.clone(),
+            pool: self.name_of(found.pool),
+            fate: EventFate::Block { answer, difficulty, hash },
+            difficulty: (found.asked > 0.0).then_some(found.asked),
+            waited_us: None,
+        }
+    }
+
+    fn name_of(&self, pool: PoolId) -> Option<Arc<str>> {
+        self.names.get(pool.index()).cloned()
     }
 
     /// Hands over what there is, if there is room for it.

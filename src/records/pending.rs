@@ -3,7 +3,7 @@
 //! Pure: reports and times come in, rows go out. It refuses to grow beyond its bounds: while nothing can be written, counts go
 //! on into rows that are there, and what would need a further row is counted as lost.
 
-use loka_proto::{Reject, RejectClass, ShareFate, WorkerCounts};
+use loka_proto::{BlockAnswer, Reject, RejectClass, ShareFate, WorkerCounts};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Tally {
     pub lost: u64,
     /// Sum of the difficulties of accepted shares.
     pub difficulty: f64,
-    /// The highest difficulty that a share reached, where somebody worked that out.
+    /// Difficulty of the hardest accepted share by its hash, where one was hashed.
     pub best: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ impl Tally {
             unanswered: counts.unanswered.into(),
             lost: counts.lost.into(),
             difficulty: counts.accepted_difficulty,
-            best: None,
+            best: (counts.best_difficulty > 0.0).then_some(counts.best_difficulty),
         };
         (tally.shares() > 0).then_some(tally)
     }
@@ -93,7 +93,41 @@ fn merge<const N: usize>(mine: &mut Option<Box<[u32; N]>>, theirs: &Option<Box<[
     mine.iter_mut().zip(theirs.iter()).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
 }
 
-/// One share that came to nothing.
+/// What a single share is told of for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventFate {
+    /// It came to nothing.
+    Nothing(ShareFate),
+    /// It was a block by the target of its job, whatever the pool said.
+    Block {
+        /// What the pool said.
+        answer: BlockAnswer,
+        /// Its difficulty by the hash.
+        difficulty: f64,
+        /// The hash in hexadecimal.
+        hash: String,
+    },
+}
+
+impl EventFate {
+    /// Who said what of it: the pool or the proxy, why it came to nothing; or that it was a block, and the pool's answer.
+    pub fn reason(&self) -> (&'static str, &'static str) {
+        match self {
+            EventFate::Nothing(ShareFate::Rejected(class)) => (POOL, class.label()),
+            EventFate::Nothing(ShareFate::Refused(reject)) => (PROXY, reject.label()),
+            EventFate::Block { answer, .. } => (BLOCK, answer.label()),
+        }
+    }
+}
+
+/// Whose reason it is: that of a pool which rejected the share.
+pub(super) const POOL: &str = "pool";
+/// That of the proxy, which refused it.
+pub(super) const PROXY: &str = "proxy";
+/// Nobody's: it was a block.
+pub(super) const BLOCK: &str = "block";
+
+/// One share that is told of by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     /// When it was answered, in milliseconds of Unix time.
@@ -103,11 +137,11 @@ pub struct EventRow {
     /// Name of the pool, where that is known.
     pub pool: Option<Arc<str>>,
     /// What became of it.
-    pub fate: ShareFate,
-    /// The difficulty set for it; zero where it never went to a pool.
-    pub difficulty: f64,
-    /// Microseconds that it waited for the pool's answer.
-    pub waited_us: u64,
+    pub fate: EventFate,
+    /// The difficulty set for it, where it went to a pool.
+    pub difficulty: Option<f64>,
+    /// Microseconds that it waited for the pool's answer, where that is told.
+    pub waited_us: Option<u64>,
 }
 
 /// What will never be written.
@@ -239,8 +273,8 @@ mod tests {
     }
 
     fn event(at_ms: i64) -> EventRow {
-        let fate = ShareFate::Refused(Reject::DuplicateShare);
-        EventRow { at_ms, worker: None, pool: None, fate, difficulty: 0.0, waited_us: 0 }
+        let fate = EventFate::Nothing(ShareFate::Refused(Reject::DuplicateShare));
+        EventRow { at_ms, worker: None, pool: None, fate, difficulty: None, waited_us: None }
     }
 
     #[test]

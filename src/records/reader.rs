@@ -107,7 +107,7 @@ pub struct MinuteRow {
     pub reasons: Vec<Reason>,
 }
 
-/// A share that came to nothing.
+/// A share that came to nothing, or was a block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadEvent {
     /// Milliseconds of Unix time.
@@ -116,9 +116,9 @@ pub struct ReadEvent {
     pub worker: Option<String>,
     /// The pool, where that is known.
     pub pool: Option<String>,
-    /// Who said no, `pool` or `proxy`.
+    /// Who said no, `pool` or `proxy`; `block` for a block.
     pub side: String,
-    /// Why.
+    /// Why; of a block what the pool said.
     pub reason: String,
     /// The difficulty that was set for it, where it went to a pool.
     pub difficulty: Option<f64>,
@@ -234,7 +234,7 @@ impl Records {
         reasons.collect()
     }
 
-    /// Hands on each share that came to nothing in these minutes, in the order of time.
+    /// Hands on each share that came to nothing or was a block in these minutes, in the order of time.
     ///
     /// # Errors
     /// SQLite's, or those of `hand_on`.

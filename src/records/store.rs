@@ -10,9 +10,8 @@ mod tests;
 pub(super) use prune::Kept;
 
 use super::figures::RecordsFailure;
-use super::pending::{EventRow, Pending, Tally};
+use super::pending::{EventFate, EventRow, POOL, PROXY, Pending, Tally};
 use super::schema::{self, Stranger};
-use loka_proto::ShareFate;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -259,26 +258,21 @@ impl Ids<'_> {
     fn add_event(&mut self, event: &EventRow) -> Result<(), StoreError> {
         let worker = self.worker(event.worker.as_ref(), event.at_ms.div_euclid(1_000))?;
         let pool = event.pool.as_ref().map(|name| self.pool(name)).transpose()?;
-        let (side, name) = match event.fate {
-            ShareFate::Rejected(class) => (POOL, class.label()),
-            ShareFate::Refused(reject) => (PROXY, reject.label()),
-        };
+        let (side, name) = event.fate.reason();
         let reason = self.reason(side, name)?;
-        let went = side == POOL;
-        let (difficulty, waited_us) =
-            (went.then_some(event.difficulty), went.then_some(signed(event.waited_us)));
+        let (reached, hash) = match &event.fate {
+            EventFate::Nothing(_) => (None, None),
+            EventFate::Block { difficulty, hash, .. } => (Some(*difficulty), Some(hash)),
+        };
+        let waited_us = event.waited_us.map(signed);
         let sql = "INSERT INTO events SELECT ?1, coalesce((SELECT max(number) + 1 FROM events WHERE at_ms = ?1), 0), \
-                   ?2, ?3, ?4, ?5, ?6, NULL, NULL";
+                   ?2, ?3, ?4, ?5, ?6, ?7, ?8";
         let mut statement = self.connection.prepare_cached(sql)?;
-        statement.execute(params![event.at_ms, worker, reason, pool, difficulty, waited_us])?;
+        let row = params![event.at_ms, worker, reason, pool, event.difficulty, waited_us, reached, hash];
+        statement.execute(row)?;
         Ok(())
     }
 }
-
-/// Whose reason it is: that of a pool which rejected the share.
-pub(super) const POOL: &str = "pool";
-/// That of the proxy, which refused it.
-pub(super) const PROXY: &str = "proxy";
 
 /// SQLite's numbers have a sign.
 fn signed(count: u64) -> i64 {

@@ -107,6 +107,7 @@ pub(super) fn summary_json(file: &Path, summary: &Summary, parts: &str, of: &[Pa
             "rejected": shares.rejected,
             "refused": shares.refused,
             "difficulty": shares.difficulty,
+            "best": shares.best,
         });
         match of {
             Part::Hour(hour) => value["hour"] = time::shown(hour.saturating_mul(3_600)).into(),
@@ -152,7 +153,7 @@ pub(super) fn summary(file: &Path, summary: &Summary, of: &[PartSum]) -> String 
     line("difficulty", difficulty.to_string());
     line("hashrate", summary.hashrate().map_or_else(String::new, hashes));
     if let Some(best) = best {
-        line("best share", best.to_string());
+        line("best share", format!("{} ({best})", scaled(*best, "")));
     }
     text.push_str(&table(of));
     text.trim_end().to_owned()
@@ -165,8 +166,10 @@ fn table(of: &[PartSum]) -> String {
         Some(Part::Worker(_)) => "worker",
         None => return String::new(),
     };
-    let mut text =
-        format!("\n{:>12} {:>10} {:>10} {:>16}  {what}", "accepted", "rejected", "refused", "difficulty");
+    let mut text = format!(
+        "\n{:>12} {:>10} {:>10} {:>16} {:>9}  {what}",
+        "accepted", "rejected", "refused", "difficulty", "best"
+    );
     for PartSum { of, shares } in of {
         let name = match of {
             Part::Hour(hour) => time::shown(hour.saturating_mul(3_600)),
@@ -174,8 +177,10 @@ fn table(of: &[PartSum]) -> String {
                 name.as_deref().unwrap_or(OTHERS).chars().filter(|c| !c.is_control()).collect()
             }
         };
-        let Shares { accepted, rejected, refused, difficulty, .. } = shares;
-        let _ = write!(text, "\n{accepted:>12} {rejected:>10} {refused:>10} {difficulty:>16}  {name}");
+        let Shares { accepted, rejected, refused, difficulty, best, .. } = shares;
+        let best = best.map_or_else(|| "-".to_owned(), |best| scaled(best, ""));
+        let _ =
+            write!(text, "\n{accepted:>12} {rejected:>10} {refused:>10} {difficulty:>16} {best:>9}  {name}");
     }
     text
 }
@@ -186,14 +191,18 @@ fn of_side(summary: &Summary, side: &str) -> String {
 }
 
 fn hashes(rate: f64) -> String {
-    const UNITS: [&str; 7] = ["H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s", "EH/s"];
-    let mut unit = 0;
-    let mut rate = rate;
-    while rate >= 1_000.0 && unit + 1 < UNITS.len() {
-        rate /= 1_000.0;
-        unit += 1;
+    scaled(rate, "H/s")
+}
+
+/// With a prefix of a thousand, and two places behind the point.
+fn scaled(mut value: f64, unit: &str) -> String {
+    const PREFIXES: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
+    let mut power = 0;
+    while value >= 1_000.0 && power + 1 < PREFIXES.len() {
+        value /= 1_000.0;
+        power += 1;
     }
-    format!("{rate:.2} {}", UNITS[unit])
+    format!("{value:.2} {}{unit}", PREFIXES[power]).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -245,7 +254,8 @@ mod tests {
 
     #[test]
     fn sums_are_shown_with_their_reasons_and_nothing_of_a_name_reaches_the_terminal() {
-        let shares = Shares { accepted: 99, rejected: 1, difficulty: 1e6, ..Shares::default() };
+        let shares =
+            Shares { accepted: 99, rejected: 1, difficulty: 1e6, best: Some(7.25e12), ..Shares::default() };
         let summary_of = Summary {
             minutes: Some((60, 119)),
             rows: 3,
@@ -263,7 +273,8 @@ mod tests {
             text.contains("rejected     1 (1.00 %) stale 1\n") && text.contains("hashrate     1.19 TH/s"),
             "{text}"
         );
-        assert!(text.ends_with("1000000  a[31m"), "{text}");
+        assert!(text.contains("best share   7.25 T (7250000000000)\n"), "{text}");
+        assert!(text.ends_with("1000000    7.25 T  a[31m"), "{text}");
         assert_eq!(summary(Path::new("r"), &Summary::default(), &[]), "no rows of that time in r");
     }
 }

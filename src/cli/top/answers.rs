@@ -157,6 +157,8 @@ pub(super) struct Worker {
     pub(super) hashrate: Hashrate,
     pub(super) shares: Shares,
     pub(super) difficulty: Option<f64>,
+    /// Of its hardest accepted share, by the hash.
+    pub(super) best_difficulty: Option<f64>,
     pub(super) response_ms: Option<f64>,
     pub(super) last_share_seconds: Option<f64>,
 }

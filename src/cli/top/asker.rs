@@ -23,6 +23,8 @@ pub(super) enum Sort {
     Hashrate,
     /// Longest without an accepted share first.
     Silent,
+    /// Hardest share first.
+    Best,
     /// By name.
     Name,
 }
@@ -34,6 +36,7 @@ impl Sort {
             Sort::Rejects => "most rejects",
             Sort::Hashrate => "highest hashrate",
             Sort::Silent => "longest silent",
+            Sort::Best => "best share",
             Sort::Name => "name",
         }
     }
@@ -43,6 +46,7 @@ impl Sort {
             Sort::Rejects => &[("sort", "rejects")],
             Sort::Hashrate => &[("sort", "hashrate_1m")],
             Sort::Silent => &[("sort", "last_share"), ("order", "asc")],
+            Sort::Best => &[("sort", "best_share")],
             Sort::Name => &[("sort", "name")],
         }
     }

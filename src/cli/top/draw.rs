@@ -15,7 +15,7 @@ const FIGURE_WIDTH: u16 = 20;
 const LABEL_WIDTH: usize = 9;
 /// What the keys do, most wanted first.
 const KEYS: &str =
-    " q quit  Tab list  / search  r rejects  h hashrate  s silent  n name  PgDn PgUp page  Esc all";
+    " q quit  Tab list  / search  r rejects  h hashrate  s silent  b best  n name  PgDn PgUp page  Esc all";
 
 /// The moment that is drawn.
 #[derive(Debug, Clone, Copy)]

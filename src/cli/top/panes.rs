@@ -48,6 +48,7 @@ const WORKERS: &[Column] = &[
     Column::right("DIFF", 7),
     Column::right("ANSWER", 8),
     Column::right("CONNS", 5),
+    Column::right("BEST", 7),
     Column::left("POOL", 12),
 ];
 const EVENTS: &[Column] = &[Column::right("AGO", 7), Column::left("EVENT", 9), Column::left("WHAT", 20)];
@@ -244,13 +245,16 @@ fn worker_row(worker: &Worker, colours: Colours) -> Vec<Cell> {
             text: connections,
             style: if worker.connections == 0 { colours.doubtful() } else { Style::new() },
         },
+        units::difficulty(worker.best_difficulty).into(),
         Cell::from(if worker.pool.is_empty() { "-" } else { &*worker.pool }),
     ]
 }
 
 fn note_row(note: &Note, unix_now: u64) -> Vec<Cell> {
     let ago = units::time(unix_now.saturating_sub(note.unix_seconds));
-    vec![ago.into(), note.kind.replace('_', " ").into(), Cell::from(&*note.text)]
+    // The column is narrow, and blocks of addresses are called so too.
+    let kind = if &*note.kind == "block_candidate" { "candidate" } else { &note.kind };
+    vec![ago.into(), kind.replace('_', " ").into(), Cell::from(&*note.text)]
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl State {
             KeyCode::Char('r') => self.sort(Sort::Rejects),
             KeyCode::Char('h') => self.sort(Sort::Hashrate),
             KeyCode::Char('s') => self.sort(Sort::Silent),
+            KeyCode::Char('b') => self.sort(Sort::Best),
             KeyCode::Char('n') => self.sort(Sort::Name),
             KeyCode::Tab => self.chosen = self.chosen.moved(1),
             KeyCode::BackTab => self.chosen = self.chosen.moved(3),

@@ -34,6 +34,7 @@ fn worker(number: usize) -> Worker {
             ..Shares::default()
         },
         difficulty: Some(65_536.0),
+        best_difficulty: (number != 3).then_some(3.2e9 / (number + 1) as f64),
         response_ms: (number != 3).then_some(21.4),
         last_share_seconds: (number != 3).then_some(number as f64 * 7.0),
     }
@@ -234,7 +235,8 @@ fn keys_sort_search_turn_pages_and_quit() {
     let now = Instant::now();
     let mut state = state(now);
     state.fits(20);
-    for (key, sort) in [('h', Sort::Hashrate), ('s', Sort::Silent), ('n', Sort::Name), ('r', Sort::Rejects)] {
+    let sorts = [Sort::Hashrate, Sort::Silent, Sort::Best, Sort::Name, Sort::Rejects];
+    for (key, sort) in "hsbnr".chars().zip(sorts) {
         typed(&mut state, &key.to_string());
         assert_eq!(state.wanted.sort, sort);
     }

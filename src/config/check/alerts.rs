@@ -24,6 +24,7 @@ impl View<'_> {
             pools: self.get(&table::ALERTS_POOLS),
             shards: self.get(&table::ALERTS_SHARDS),
             resources: self.get(&table::ALERTS_RESOURCES),
+            blocks: self.get(&table::ALERTS_BLOCKS),
             silent_for: time(self.get(&table::ALERTS_SILENT_FOR)),
             silent_forget: self.get(&table::ALERTS_SILENT_FORGET),
             silent_min: NonZeroU32::new(self.get(&table::ALERTS_SILENT_MIN)).unwrap_or(NonZeroU32::MIN),

@@ -27,6 +27,8 @@ pub struct AlertsConfig {
     pub shards: bool,
     /// Whether shortages of memory and descriptors are.
     pub resources: bool,
+    /// Blocks that were found, and those that their pool did not take.
+    pub blocks: bool,
     /// A worker without an accepted share for so long is silent, if it had one before; `None`: that is worth no alert.
     pub silent_for: Option<Duration>,
     /// A worker silent for so long was taken away and counts no more; longer than `silent_for`.

@@ -63,6 +63,14 @@ pub(in crate::config) static ALERTS_SHARDS: Key<Switch> =
 pub(in crate::config) static ALERTS_RESOURCES: Key<Switch> =
     Key::new("alerts.resources", Switch, true, "Tell when memory or file descriptors run short.");
 
+pub(in crate::config) static ALERTS_BLOCKS: Key<Switch> = Key::new(
+    "alerts.blocks",
+    Switch,
+    true,
+    "Tell of blocks that miners found, and of those that their pool did not take, where shares are hashed \
+     (metrics.enable_share_hashing).",
+);
+
 pub(in crate::config) static ALERTS_SILENT_FOR: Key<Time> = Key::new(
     "alerts.silent_for",
     Time { min: Duration::ZERO, max: days(7) },

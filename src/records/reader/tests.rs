@@ -1,7 +1,7 @@
 //! Reading beside the writer, after it, and of what is no file of records.
 
 use super::*;
-use crate::records::pending::{EventRow, Pending, Tally};
+use crate::records::pending::{EventFate, EventRow, Pending, Tally};
 use crate::records::store::Store;
 use loka_proto::{Reject, RejectClass, ShareFate, WorkerCounts};
 
@@ -26,9 +26,9 @@ fn written(path: &Path) -> Store {
                 at_ms: minute * 60_000,
                 worker: Some("a".into()),
                 pool: None,
-                fate: ShareFate::Refused(Reject::DuplicateShare),
-                difficulty: 0.0,
-                waited_us: 0,
+                fate: EventFate::Nothing(ShareFate::Refused(Reject::DuplicateShare)),
+                difficulty: None,
+                waited_us: None,
             });
         }
     }

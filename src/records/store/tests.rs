@@ -1,7 +1,7 @@
 //! The file itself: what is added up, what is forgotten, and what happens when it cannot be written.
 
 use super::*;
-use loka_proto::{Reject, RejectClass, WorkerCounts};
+use loka_proto::{BlockAnswer, Reject, RejectClass, ShareFate, WorkerCounts};
 use std::os::unix::fs::PermissionsExt;
 
 /// A file in a folder that is still to be made.
@@ -20,9 +20,9 @@ fn tally(accepted: u32, stale: u32) -> Tally {
 }
 
 fn event(at_ms: i64, worker: &str) -> EventRow {
-    let fate = ShareFate::Rejected(RejectClass::Stale);
+    let fate = EventFate::Nothing(ShareFate::Rejected(RejectClass::Stale));
     let (worker, pool) = (Some(worker.into()), Some("p".into()));
-    EventRow { at_ms, worker, pool, fate, difficulty: 16.0, waited_us: 250 }
+    EventRow { at_ms, worker, pool, fate, difficulty: Some(16.0), waited_us: Some(250) }
 }
 
 /// So many workers with a share in this minute.
@@ -81,6 +81,22 @@ fn the_best_share_of_a_minute_is_the_highest_that_was_told() {
         store.write(&pending).unwrap();
     }
     assert_eq!(number(&store, "SELECT CAST(best AS INTEGER) FROM minutes"), 9);
+}
+
+#[test]
+fn a_block_stands_there_with_its_hash_and_what_the_pool_said() {
+    let (_folder, path) = place();
+    let mut store = Store::open(&path).unwrap();
+    let mut pending = Pending::default();
+    let counts = WorkerCounts { accepted: 1, best_difficulty: 7e12, ..WorkerCounts::default() };
+    pending.add(1, Some(&"a".into()), &Tally::of(&counts).unwrap());
+    let fate = EventFate::Block { answer: BlockAnswer::Rejected, difficulty: 7e12, hash: "00ab".to_owned() };
+    pending.event(EventRow { fate, waited_us: None, ..event(60_001, "a") });
+    store.write(&pending).unwrap();
+    let row = "SELECT worker || side || reason || hash || (waited_us IS NULL) FROM share_events WHERE share_difficulty = 7e12";
+    let row: String = store.connection.query_row(row, [], |row| row.get(0)).unwrap();
+    assert_eq!(row, "ablockrejected00ab1");
+    assert_eq!(number(&store, "SELECT count(*) FROM minutes WHERE best = 7e12 AND rejected = 0"), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::works::Works;
 use crate::limits::CLAIMS_MAX;
 use crate::session::PoolId;
 use crate::stats::Stats;
+use crate::tick::Tick;
 use crate::verdict::Verdict;
 use crate::workers::{WorkerId, Workers};
 use std::collections::VecDeque;
@@ -50,8 +51,12 @@ pub struct Candidate {
     pub hash: [u8; 32],
     /// Its difficulty.
     pub difficulty: f64,
+    /// The difficulty that the pool asked for; zero where that is not known.
+    pub asked: f64,
     /// What the pool said; `None` where it never did.
     pub verdict: Option<Verdict>,
+    /// When it was answered, or given up, by the clock of its shard.
+    pub at: Tick,
 }
 
 impl Candidate {
@@ -59,6 +64,13 @@ impl Candidate {
     #[must_use]
     pub fn answer(&self) -> BlockAnswer {
         BlockAnswer::of(self.verdict)
+    }
+
+    /// The hash in hexadecimal, as people write it.
+    #[must_use]
+    pub fn hash_text(&self) -> String {
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+        self.hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
     }
 }
 
@@ -73,6 +85,8 @@ pub(crate) struct Claim {
     pub(crate) pool: PoolId,
     /// What the pool said; `None` where it never did.
     pub(crate) verdict: Option<Verdict>,
+    /// When that was.
+    pub(crate) at: Tick,
 }
 
 /// At most [`CLAIMS_MAX`] shares, the oldest first.
@@ -142,7 +156,9 @@ fn settle(claim: &Claim, works: &Works, workers: &mut Workers, stats: &mut Stats
             job: (!work.job.is_empty()).then(|| work.job.as_str().into()),
             hash: proof.hash(),
             difficulty,
+            asked: claim.asked,
             verdict: claim.verdict,
+            at: claim.at,
         });
     }
 }

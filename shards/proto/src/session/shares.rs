@@ -71,7 +71,7 @@ impl Session {
         let Some(extranonce1) = extranonce1 else { return };
         // Miners may go by a new difficulty at once, and pools take either.
         let asked = mining.easiest(difficulty);
-        let claim = Claim { trial, extranonce1, asked, worker, pool: self.pool, verdict };
+        let claim = Claim { trial, extranonce1, asked, worker, pool: self.pool, verdict, at: cx.now };
         cx.jobs.claim(claim, cx.workers, cx.stats);
     }
 
