@@ -56,6 +56,12 @@ pub static WORKER_FAMILIES: &[WorkerFamily] = &[
         read: |worker| Some(worker.shares.refusals() as f64),
     },
     WorkerFamily {
+        name: "loka_stratum_worker_best_share_difficulty",
+        help: "Difficulty of the hardest accepted share by its hash, since the worker is known.",
+        kind: Kind::Gauge,
+        read: |worker| worker.best,
+    },
+    WorkerFamily {
         name: "loka_stratum_worker_last_share_age_seconds",
         help: "Time since a share was accepted last.",
         kind: Kind::Gauge,
@@ -97,13 +103,19 @@ mod tests {
         let mut book = WorkerBook::new(now);
         let mut never = worker("never");
         (never.counts.accepted, never.accepted_ago_us) = (0, None);
-        book.add(&[worker("a\"} 1\\x"), never], now);
+        let mut known = worker("a\"} 1\\x");
+        known.counts.best_difficulty = 7.5;
+        book.add(&[known, never], now);
         let page = book.page(&WorkerQuery::default(), now + Duration::from_secs(7));
         let text = String::from_utf8(workers_text(&page).unwrap()).unwrap();
         let line = |start: &str| text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
         assert_eq!(
             line("loka_stratum_worker_last_share_age_seconds"),
             [r#"loka_stratum_worker_last_share_age_seconds{worker="a\"} 1\\x"} 7"#]
+        );
+        assert_eq!(
+            line("loka_stratum_worker_best_share_difficulty"),
+            [r#"loka_stratum_worker_best_share_difficulty{worker="a\"} 1\\x"} 7.5"#]
         );
         assert_eq!(line("loka_stratum_worker_connections").len(), 2);
         assert_eq!(line("# TYPE").len(), WORKER_FAMILIES.len());

@@ -173,3 +173,36 @@ fn the_test_command_tells_what_came_back() {
     let (code, text) = said(&test_command("ftp://hunter2/", ""));
     assert!(code == 78 && text.contains("LOKA_ALERTS_URL = (hidden): must be"), "{code} {text}");
 }
+
+/// On a network for tests each second share is a block.
+#[test]
+fn blocks_are_told_and_a_pool_that_does_not_take_one() {
+    let pool = PoolHandle::start(PoolConfig {
+        nbits: 0x207f_ffff,
+        hash_shares: true,
+        reject_permille: 400,
+        ..PoolConfig::default()
+    })
+    .unwrap();
+    let hook = HookReceiver::start(None).unwrap();
+    let proxy = start(&pool, &hook, &["pool.name=home"]);
+    let mut miner = Miner::connect(proxy.address).unwrap();
+    miner.set_read_timeout(PATIENCE).unwrap();
+    let work = miner.handshake("farm.rig").unwrap();
+    for number in 0..60 {
+        let id = format!("{}", 100 + number);
+        miner.submit_for(&work, "farm.rig", &id, &format!("{number:08x}")).unwrap();
+        miner.answer_to(&id).unwrap();
+    }
+    let report = pool.report();
+    assert!(report.blocks_accepted > 0 && report.blocks_rejected > 1, "{report:?}");
+    for (id, severity, said) in [
+        ("block_found", "info", ": pool home accepted it"),
+        ("block_lost", "critical", ": pool home rejected it (low_difficulty)"),
+    ] {
+        let message = told(&hook, id, "firing");
+        let text = message["text"].as_str().unwrap();
+        assert!(text.contains(" by \"farm.rig\"") && text.contains(said), "{message}");
+        assert_eq!((message["kind"].as_str(), message["severity"].as_str()), (Some(id), Some(severity)));
+    }
+}

@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use support::{PATIENCE, Proxy, http, until};
+use std::path::Path;
+use support::{PATIENCE, Proxy, finish, http, program, until};
 
 /// Every second hash is a block.
 const REGTEST_NBITS: u32 = 0x207f_ffff;
@@ -322,7 +323,10 @@ fn blocks_and_best_shares_are_what_the_miners_and_the_pool_found() {
         ..PoolConfig::default()
     })
     .unwrap();
-    let proxy = Proxy::start(pool.addr(), &["--shards", "2", "--set", "pool.name=home"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("records.sqlite");
+    let records = format!("records.file={}", file.display());
+    let proxy = Proxy::start(pool.addr(), &["--shards", "2", "--set", "pool.name=home", "--set", &records]);
     let mut ledger = Ledger::default();
     let users = ["rack.one", "rack.two", "rack.three"];
     let mut rigs: Vec<Rig> =
@@ -358,6 +362,7 @@ fn blocks_and_best_shares_are_what_the_miners_and_the_pool_found() {
     let page = api(&proxy, "/api/v1/workers?sort=best_share&limit=1");
     assert!(is_near(&page["items"][0]["best_difficulty"], best), "{page}");
     check_events(&proxy, &ledger);
+    check_records(proxy, &file, &ledger);
 }
 
 fn check_rejected(proxy: &Proxy, ledger: &Ledger, by_pool: f64) {
@@ -393,5 +398,46 @@ fn check_events(proxy: &Proxy, ledger: &Ledger) {
             BlockAnswer::Unanswered => unreachable!(),
         };
         assert!(text.contains(said) && text.contains(" by \"rack."), "{text}");
+    }
+}
+
+fn export(file: &Path, arguments: &[&str]) -> Vec<Value> {
+    let file = ["--file", file.to_str().unwrap()];
+    let output = finish(program().args(["records", "export", "--format", "json"]).args(file).args(arguments));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The best of each worker, and each block with what the pool said; of very many at once the others are counted.
+fn check_records(proxy: Proxy, file: &Path, ledger: &Ledger) {
+    let blocks: f64 = BlockAnswer::ALL
+        .iter()
+        .map(|said| {
+            proxy.labelled(&format!("loka_stratum_block_candidates_total{{answer=\"{}\"}}", said.label()))
+        })
+        .sum();
+    let lost = || proxy.labelled("loka_stratum_records_shares_lost_total{table=\"events\"}");
+    let written = || proxy.labelled("loka_stratum_records_rows_written_total{table=\"events\"}");
+    let rejected = proxy.metric("loka_stratum_shares_rejected_total");
+    until("all of it is written", || written() + lost() == blocks + rejected);
+    proxy.terminate();
+    assert!(proxy.wait().success());
+    let mut best: BTreeMap<String, f64> = BTreeMap::new();
+    for row in export(file, &[]) {
+        let best = best.entry(row["worker"].as_str().unwrap().to_owned()).or_default();
+        *best = best.max(row["best"].as_f64().unwrap_or(0.0));
+    }
+    assert_eq!(best.len(), ledger.best.len());
+    for (user, own) in &ledger.best {
+        assert!((best[*user] / own - 1.0).abs() < ROUNDED, "{user}: {} {own}", best[*user]);
+    }
+    let events = export(file, &["--events"]);
+    let found: Vec<&Value> = events.iter().filter(|event| event["side"] == "block").collect();
+    assert!(found.len() >= 8, "{} of {blocks}", found.len());
+    for event in found {
+        let answer = ledger.blocks.get(event["hash"].as_str().unwrap()).map(|answer| answer.label());
+        assert_eq!(event["reason"].as_str(), answer, "{event}");
+        assert!(event["pool"] == "home" && event["share_difficulty"].as_f64() > Some(0.0), "{event}");
+        assert_eq!(event["difficulty"].as_f64(), Some(ASKED), "{event}");
     }
 }
