@@ -181,7 +181,7 @@ function showView(view) {
   fill("reasons", reasonRows(view), "Nothing was rejected. Reasons of pools and of the proxy would stand here.");
   fill("ended", endedRows(view), "No connection has ended yet.");
   fill("events", view.events.map(noteRow),
-    "Nothing has happened yet. Changes of pools and shards, and addresses that are blocked, would stand here.");
+    "Nothing has happened yet. Changes of pools and shards, blocks that are found, and addresses that are kept out would stand here.");
   show("blocks-count", view.blocked_addresses > 0 ? `${count(view.blocked_addresses)} now` : "");
 }
 
