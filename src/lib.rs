@@ -12,6 +12,7 @@ pub mod guard;
 pub mod logging;
 pub mod pools;
 pub mod refusals;
+pub mod reload;
 pub mod supervisor;
 pub mod systemd;
 

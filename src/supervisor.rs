@@ -5,6 +5,7 @@
 
 mod certificate;
 mod plan;
+mod reload;
 mod signals;
 
 pub use plan::{StandardPipeline, standard_pipeline};
@@ -12,23 +13,25 @@ pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
-    Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
+    Aggregator, AggregatorHandle, Blocks, Facts, Limits, MemoryFigures, Snapshot, SnapshotReader,
 };
-use crate::config::{Config, InForce};
+use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
-use crate::logging::{DroppedLines, LogHandle};
+use crate::logging::{DroppedLines, LogHandle, LogLevels};
 use crate::pools::tls::TlsSetupError;
-use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
+use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews, Roster};
 use crate::refusals::ApiRefusals;
+use crate::reload::{ReloadCounts, ReloadDesk};
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
-use loka_runtime::preflight::{self, PreflightError};
+use loka_runtime::preflight::{self, Preflight, PreflightError};
 use loka_runtime::{
     Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
     ShardSpec, Start, bind_all, mailbox, spawn,
 };
+use reload::{Reloader, Renewal};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,8 +111,13 @@ pub enum RunError {
 enum Event {
     ShardReady,
     Stop(&'static str),
-    ShardEnded { shard: usize, result: Result<(), ShardError> },
-    Pools(Arc<[PoolNow]>),
+    ShardEnded {
+        shard: usize,
+        result: Result<(), ShardError>,
+    },
+    /// Found after so many reloads.
+    Pools(Arc<[PoolNow]>, u32),
+    Reload(Box<Renewal>),
     MinerTls(Arc<rustls::ServerConfig>),
 }
 
@@ -135,11 +143,30 @@ impl Ends {
         let mut is_taken = true;
         for (shard, end) in self.0.iter().enumerate() {
             if end.command(command.clone()).is_err() {
-                tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+                tracing::warn!(
+                    shard,
+                    command = command.name(),
+                    "the shard takes no commands: too many are waiting"
+                );
                 is_taken = false;
             }
         }
         is_taken
+    }
+}
+
+/// What some shard could not be told yet, because too much was waiting for it.
+#[derive(Debug, Default)]
+struct Untold {
+    reload: Option<Command>,
+    certificate: Option<Command>,
+}
+
+impl Untold {
+    fn tell(&mut self, ends: &Ends) {
+        for command in [&mut self.reload, &mut self.certificate] {
+            *command = command.take().filter(|command| !ends.tell_all(command));
+        }
     }
 }
 
@@ -166,13 +193,27 @@ pub struct Proxy {
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
     desk: GuardDesk,
-    in_force: watch::Sender<Arc<[InForce]>>,
+    /// What may be changed while the proxy runs, besides what shards do.
+    knobs: Knobs,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
-    _lookout: LookoutHandle,
-    _certificate: Option<CertificateWatch>,
+    lookout: LookoutHandle,
+    certificate: Option<CertificateWatch>,
+    /// How many reloads there have been.
+    reloads: u32,
+    host: Preflight,
+}
+
+#[derive(Debug)]
+struct Knobs {
+    in_force: watch::Sender<Arc<[InForce]>>,
+    limits: watch::Sender<Limits>,
+    api: watch::Sender<ApiConfig>,
+    levels: LogLevels,
+    reload: ReloadDesk,
+    counts: ReloadCounts,
 }
 
 impl Proxy {
@@ -207,32 +248,31 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        let counts = ReloadCounts::default();
+        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), counts.clone());
+        let (limits, held_to) = watch::channel(plan::limits(config));
         let (desk, wishes) = guard::desk();
-        let aggregator = Aggregator::start(
-            ends.0.clone(),
-            facts,
-            plan::guard_limits(config),
-            MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get)),
-            wishes,
-            config.metrics.collection_interval,
-        )?;
-        let in_force = watch::Sender::new(Arc::from([]));
+        let aggregator =
+            Aggregator::start(ends.0.clone(), facts, held_to, wishes, config.metrics.collection_interval)?;
+        let (in_force, api) = (watch::Sender::new(Arc::from([])), watch::Sender::new(config.api.clone()));
+        let reload = ReloadDesk::default();
         let controls = Controls {
             desk: desk.clone(),
             workers: aggregator.workers(),
             drain: drain_by(Stopper(send.clone())),
             config: in_force.subscribe(),
-            api: config.api.clone(),
+            api: api.subscribe(),
             refusals,
-            levels: log.levels,
+            levels: log.levels.clone(),
+            reload: reload.clone(),
         };
         let admin = start_admin(config, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
-        let tell =
-            move |pools| are_up.load(Ordering::Acquire) && changed.try_send(Event::Pools(pools)).is_ok();
+        let tell = move |pools, reloads| {
+            are_up.load(Ordering::Acquire) && changed.try_send(Event::Pools(pools, reloads)).is_ok()
+        };
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
         for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
@@ -245,20 +285,22 @@ impl Proxy {
             wait_for_shard(&receive)?;
         }
         is_up.store(true, Ordering::Release);
-        let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
+        let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
             admin,
             aggregator,
             desk,
-            in_force,
+            knobs: Knobs { in_force, limits, api, levels: log.levels, reload, counts },
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
-            _lookout: lookout,
-            _certificate: certificate,
+            lookout,
+            certificate,
+            reloads: 0,
+            host,
         })
     }
 
@@ -284,7 +326,28 @@ impl Proxy {
 
     /// Tells the configuration in force to whoever asks the API for it.
     pub fn show(&self, in_force: Vec<InForce>) {
-        self.in_force.send_replace(in_force.into());
+        self.knobs.in_force.send_replace(in_force.into());
+    }
+
+    /// Lets the configuration be read again, as `standing` says, which this proxy was started with; and tells the API what is
+    /// in force.
+    ///
+    /// # Errors
+    /// The thread that reads it cannot be started.
+    pub fn reload_from(&self, standing: Standing) -> io::Result<()> {
+        self.show(standing.in_force().to_vec());
+        let Some(wishes) = self.knobs.reload.open() else { return Ok(()) };
+        let reloader = Reloader {
+            roster: Roster::new(&standing.config().pools),
+            standing,
+            number: self.reloads,
+            shards: self.ends.0.len(),
+            host: self.host,
+            snapshots: self.snapshots(),
+            counts: self.knobs.counts.clone(),
+            events: self.events.0.clone(),
+        };
+        reloader.start(wishes)
     }
 
     /// A handle that asks this proxy to drain.
@@ -297,7 +360,7 @@ impl Proxy {
     /// # Errors
     /// The thread that waits for them cannot be started.
     pub fn stop_on(&self, signals: CaughtSignals) -> io::Result<()> {
-        signals.watch(self.stopper())
+        signals.watch(self.stopper(), self.knobs.reload.clone())
     }
 
     /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
@@ -309,20 +372,24 @@ impl Proxy {
     ///
     /// # Errors
     /// [`RunError`]; the process is expected to end then.
-    pub fn run(self) -> Result<Arc<Snapshot>, RunError> {
-        // A certificate that some shard could not be told of yet.
-        let mut untold: Option<Command> = None;
+    pub fn run(mut self) -> Result<Arc<Snapshot>, RunError> {
+        let mut untold = Untold::default();
         let cause = loop {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
-                Ok(Event::Pools(pools)) => {
-                    // It comes at least every ten seconds, and is told again by then.
+                // What was found before a reload may be of pools that have other numbers now.
+                Ok(Event::Pools(_, reloads)) if reloads != self.reloads => {}
+                Ok(Event::Pools(pools, _)) => {
+                    // What could not be told before comes first: it may say which pools there are. These come at least every
+                    // ten seconds.
+                    untold.tell(&self.ends);
                     self.ends.tell_all(&Command::Pools(pools));
-                    untold = untold.filter(|command| !self.ends.tell_all(command));
                 }
                 Ok(Event::MinerTls(config)) => {
-                    untold = Some(Command::MinerTls(config)).filter(|command| !self.ends.tell_all(command));
+                    untold.certificate = Some(Command::MinerTls(config));
+                    untold.tell(&self.ends);
                 }
+                Ok(Event::Reload(renewal)) => self.renew(*renewal, &mut untold),
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(RunError::ShardDied { shard, cause });
@@ -334,6 +401,36 @@ impl Proxy {
             }
         };
         self.drain(cause)
+    }
+
+    /// Puts a new configuration in force.
+    fn renew(&mut self, renewal: Renewal, untold: &mut Untold) {
+        let Renewal { number, shards, lookout, certificate, taken, .. } = renewal;
+        let is_taken = self.lookout.reload(lookout);
+        if is_taken {
+            self.reloads = number;
+            untold.reload = Some(Command::Reload(shards));
+            self.knobs.limits.send_replace(renewal.limits);
+            self.knobs.api.send_replace(renewal.api);
+            self.aggregator.set_interval(renewal.interval);
+            self.drain_timeout = renewal.drain_timeout;
+            self.show(renewal.in_force);
+            if let Some((tls, first)) = certificate {
+                untold.certificate = Some(Command::MinerTls(Arc::clone(&first.config)));
+                match watch_certificate(Some(&tls), Some(&first), &self.events.0) {
+                    Ok(watch) => self.certificate = watch,
+                    Err(error) => tracing::error!(%error, "the certificate is not watched as it should be"),
+                }
+            }
+            if let Some(level) = renewal.level
+                && let Err(error) = self.knobs.levels.set(&level.to_string())
+            {
+                tracing::error!(%error, "what is logged has not changed");
+            }
+            untold.tell(&self.ends);
+        }
+        // Who asked may have gone.
+        let _ = taken.send(is_taken);
     }
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
@@ -356,7 +453,13 @@ impl Proxy {
                 }
                 // Whoever signals a process and then its group sends one wish twice.
                 Ok(Event::Stop(_)) if began.elapsed() > SAME_WISH => return Err(RunError::Impatient),
-                Ok(Event::Stop(_) | Event::Pools(_) | Event::MinerTls(_) | Event::ShardReady) => {}
+                Ok(
+                    Event::Stop(_)
+                    | Event::Pools(..)
+                    | Event::MinerTls(_)
+                    | Event::Reload(_)
+                    | Event::ShardReady,
+                ) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(RunError::DrainOverdue);
                 }
@@ -395,6 +498,7 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
+    reloads: ReloadCounts,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -406,6 +510,7 @@ fn facts(
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
         refusals,
+        reloads,
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -445,11 +550,11 @@ fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {
 
 /// Looks after the certificate that miners are shown, where there is one.
 fn watch_certificate(
-    config: &Config,
+    tls: Option<&ServerTls>,
     first: Option<&Certificate>,
     events: &Sender<Event>,
 ) -> io::Result<Option<CertificateWatch>> {
-    let (Some(tls), Some(first)) = (&config.server.tls, first) else { return Ok(None) };
+    let (Some(tls), Some(first)) = (tls, first) else { return Ok(None) };
     let events = events.clone();
     CertificateWatch::start(tls, first, move |config| events.try_send(Event::MinerTls(config)).is_ok())
         .map(Some)
@@ -478,8 +583,9 @@ fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
             Ok(
                 Event::ShardEnded { result: Ok(()), .. }
                 | Event::Stop(_)
-                | Event::Pools(_)
-                | Event::MinerTls(_),
+                | Event::Pools(..)
+                | Event::MinerTls(_)
+                | Event::Reload(_),
             ) => {}
             Err(_) => return Err(StartError::Slow),
         }
