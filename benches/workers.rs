@@ -8,7 +8,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use loka_proto::{PoolId, WorkerCounts, WorkerNews};
 use loka_runtime::{ControlEnd, Report, ShardEnd, mailbox};
-use loka_stratum::aggregate::{Totals, Window, WorkerBook, WorkerQuery, WorkerSort};
+use loka_stratum::aggregate::{SilentQuery, Totals, Window, WorkerBook, WorkerQuery, WorkerSort};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,6 +136,12 @@ fn workers(c: &mut Criterion) {
         ("page/silent", WorkerQuery { silent_for: Some(Duration::from_secs(600)), ..page.clone() }),
     ] {
         group.bench_function(name, |b| b.iter(|| black_box(farm.book.page(&query, now).matching)));
+    }
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    // Nobody is silent, and everybody: the least and the most that there is to name.
+    for (name, later) in [("silent/nobody", minutes(0)), ("silent/everybody", minutes(20))] {
+        let query = SilentQuery { silent_for: minutes(10), forget: minutes(60) };
+        group.bench_function(name, |b| b.iter(|| black_box(farm.book.silent(&query, now + later).count)));
     }
     let name = Arc::clone(&farm.names[WORKERS / 3]);
     group.throughput(Throughput::Elements(1));

@@ -1,19 +1,23 @@
 //! The admin room: HTTP for people, Prometheus and load balancers, on a thread of its own.
 //!
-//! It reads snapshots and asks no shard for anything. What changes something needs a token, goes through the book of
+//! It serves at a port of its own, and those whom shards hand over because they speak HTTP where miners connect; either may
+//! be off. It reads snapshots and asks no shard for anything. What changes something needs a token, goes through the book of
 //! addresses or the supervisor, and is off where no token is configured.
 
 mod accept;
 mod actions;
 mod api;
 mod dashboard;
+mod doors;
 mod gate;
+mod history;
 mod live;
 mod refusal;
 mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod worker_metrics;
 mod workers;
 
 pub use accept::Form;
@@ -26,6 +30,7 @@ use crate::guard::GuardDesk;
 use crate::logging::LogLevels;
 use crate::refusals::ApiRefusals;
 use crate::reload::ReloadDesk;
+use loka_runtime::HttpGuests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -54,7 +59,7 @@ pub enum AdminError {
 /// Stands for the running server, which ends when this is dropped.
 #[derive(Debug)]
 pub struct AdminHandle {
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
     stopping: watch::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -86,32 +91,32 @@ impl std::fmt::Debug for Controls {
     }
 }
 
-/// Binds `addr` and serves what `snapshots` reads on a thread named `admin`. When this returns, the endpoint can be
-/// connected to.
+/// Binds `addr`, where there is to be a port of its own, and serves what `snapshots` reads there and to `guests` on a thread
+/// named `admin`. When this returns, the endpoint can be connected to. Who does not care gets `/metrics` as Prometheus text
+/// at that port, and as JSON where miners connect.
 ///
 /// # Errors
 /// The address cannot be bound, or the thread cannot be started.
 pub fn start(
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
+    guests: Option<HttpGuests>,
     snapshots: SnapshotReader,
     controls: Controls,
 ) -> Result<AdminHandle, AdminError> {
     let events = Events::default();
     let api = api::Api::new(snapshots.clone(), controls, events.clone());
     let (live, feed) = live::live(&api);
+    let history = api.history.clone();
+    let of_workers = worker_metrics::router(&api);
     let exposition = Exposition::new(snapshots.clone())?;
-    let more = api::router(api).merge(live::router(live));
-    let app = routes::router(snapshots.clone(), exposition, Form::Prometheus, more);
+    let more = api::router(api).merge(live::router(live)).merge(of_workers);
+    let app = |form| routes::router(snapshots.clone(), exposition.clone(), form, more.clone());
+    let apps = server::Apps { own: app(Form::Prometheus), miners: app(Form::Json) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let bind = || {
-        let listener = TcpListener::bind(addr)?;
-        listener.set_nonblocking(true)?;
-        Ok((listener.local_addr()?, listener))
-    };
-    let (bound, listener) = bind().map_err(|source| AdminError::Bind { addr, source })?;
-    let listener = {
+    let (bound, listener) = addr.map(bind).transpose()?.unzip();
+    let doors = {
         let _within = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
+        doors::Doors::new(listener, guests)?
     };
     let (stopping, stopped) = watch::channel(());
     let serve = move || {
@@ -120,20 +125,29 @@ pub fn start(
             tokio::spawn(async move {
                 let mut stopping = stopping;
                 tokio::select! {
-                    () = live::keep(snapshots, events, feed) => {}
+                    () = live::keep(snapshots, events, history, feed) => {}
                     _ = stopping.changed() => {}
                 }
             });
-            server::serve(listener, app, stopped).await;
+            server::serve(doors, apps, stopped).await;
         });
     };
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
     Ok(AdminHandle { addr: bound, stopping, thread })
 }
 
+fn bind(addr: SocketAddr) -> Result<(SocketAddr, TcpListener), AdminError> {
+    let bind = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    bind().map_err(|source| AdminError::Bind { addr, source })
+}
+
 impl AdminHandle {
-    /// Where it listens; the port is the one that was given by the system if 0 was asked for.
-    pub fn addr(&self) -> SocketAddr {
+    /// Where it listens, if at a port of its own, which is the one that was given by the system if 0 was asked for.
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 

@@ -17,13 +17,15 @@ pub use process::ProcessFigures;
 pub use snapshot::{PoolService, PoolShown, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 pub use workers::{
-    AskError, PAGE_MAX, WINDOWS, WORKERS_KEPT_MAX, Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares,
-    WorkerSort, WorkerView, WorkersReader,
+    AskError, PAGE_MAX, SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers, WINDOWS, WORKERS_KEPT_MAX,
+    Window, WorkerBook, WorkerPage, WorkerQuery, WorkerShares, WorkerSort, WorkerView, WorkersReader,
 };
 
+use crate::alerts::AlertCounts;
 use crate::guard::{Block, GuardBook, GuardLimits, Wishes};
 use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
+use crate::records::{RecordsFeed, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use crate::reload::ReloadCounts;
 use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
@@ -90,6 +92,10 @@ pub struct Facts {
     pub refusals: ApiRefusals,
     /// Reloads of the configuration.
     pub reloads: ReloadCounts,
+    /// What becomes of alerts.
+    pub alerts: AlertCounts,
+    /// How it goes with the share records.
+    pub records: RecordsMeter,
     /// Log lines that were lost because the log could not be written fast enough.
     pub dropped_lines: DroppedLines,
     /// Whether the allocator's figures are read and logged.
@@ -113,6 +119,7 @@ impl Aggregator {
         mut facts: Facts,
         mut limits: watch::Receiver<Limits>,
         wishes: Wishes,
+        mut records: Option<RecordsFeed>,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
         let Limits { guard, max_memory_mib } = *limits.borrow_and_update();
@@ -125,7 +132,7 @@ impl Aggregator {
         let mut told = vec![MemoryLoad::Fine; ends.len()];
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
-            let now = Instant::now();
+            let (now, clock) = (Instant::now(), SystemTime::now());
             if limits.has_changed().unwrap_or(false) {
                 let Limits { guard, max_memory_mib } = *limits.borrow_and_update();
                 book.hold_to(guard);
@@ -135,7 +142,13 @@ impl Aggregator {
                 end.collect(|report| {
                     book.add(report.shard, &report.visitors, now);
                     merge(report);
+                    if let Some(records) = &mut records {
+                        records.take(report, clock);
+                    }
                 });
+            }
+            if let Some(records) = &mut records {
+                records.send();
             }
             let figures = watcher.look(now);
             memory.send_replace(figures);

@@ -2,17 +2,20 @@
 //!
 //! Standard output carries what was asked for, standard error what went wrong and the log.
 
+mod alerts;
 mod bench;
 mod check;
 mod children;
 mod demo;
 mod doctor;
 mod load;
+mod records;
 mod reference;
 mod remote;
 mod run;
 mod screen;
 mod shell;
+mod top;
 mod tune;
 
 use crate::config::{ConfigError, Overrides};
@@ -109,8 +112,16 @@ enum Command {
     Bench(bench::Arguments),
     /// Find the number of shards and the CPUs that suit this host, by measuring (--cpus and --shards bound what is tried)
     Tune(tune::Arguments),
+    /// About alerts
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    /// Watch a running proxy in the terminal: the whole, its pools, shards, workers and events
+    Top(top::Arguments),
     #[command(flatten)]
     Remote(remote::Remote),
+    /// Read the records of shares that a proxy keeps, while it runs or afterwards
+    #[command(subcommand)]
+    Records(records::Records),
     /// About the configuration
     #[command(subcommand)]
     Config(Config),
@@ -208,7 +219,10 @@ impl Cli {
                 self.options.refuse_places("tune")?;
                 tune::execute(&self.options, &arguments)
             }
+            Some(Command::Alerts(command)) => alerts::execute(overrides, &command),
+            Some(Command::Top(arguments)) => top::execute(overrides, &arguments),
             Some(Command::Remote(command)) => remote::execute(overrides, &command),
+            Some(Command::Records(command)) => records::execute(overrides, &command),
             Some(Command::Config(Config::Reference)) => reference::execute(),
             Some(Command::Completions(arguments)) => shell::completions(&arguments),
             Some(Command::Man) => shell::man(),

@@ -34,6 +34,7 @@ mod table;
 mod tests;
 mod token;
 mod value;
+mod webhook;
 
 pub use check::InForce;
 pub use cpus::CpuList;
@@ -45,9 +46,9 @@ pub use reference::reference;
 pub use reload::{Change, Proposal, Standing};
 pub use secret::Secret;
 pub use sections::{
-    ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel, LoggingConfig, MetricsConfig,
-    PerformanceConfig, PoolConfig, PoolTls, RateLimits, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy,
-    TlsVersion,
+    AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
+    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig,
+    SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
 };
 
 use check::Settings;
@@ -74,6 +75,10 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The REST API.
     pub api: ApiConfig,
+    /// Messages when something is wrong.
+    pub alerts: AlertsConfig,
+    /// Share records.
+    pub records: RecordsConfig,
     /// Logs.
     pub logging: LoggingConfig,
     /// Sizes and threads.
@@ -225,5 +230,6 @@ fn assembled(
 fn checked(settings: &Settings, env: &[(OsString, OsString)], problems: &mut Problems) -> Config {
     let mut config = settings.check(problems);
     config.logging.level = log_filter::Variable::read(env, problems).over(config.logging.level);
+    config.records.file = config.records.file.or_else(|| env::records_file(env));
     config
 }

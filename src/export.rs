@@ -10,6 +10,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 mod text;
+mod worker_text;
 mod workers;
 
 pub use families::FAMILIES;
@@ -17,4 +18,5 @@ pub use health::{Health, Uptime};
 pub use json::{Figures, Shard};
 pub use series::{Family, Kind};
 pub use text::{CONTENT_TYPE, Exposition};
+pub use worker_text::{WORKER_FAMILIES, WorkerFamily, workers_text};
 pub use workers::{Hashrate, SharesFigures, WorkerFigures, WorkersFigures};

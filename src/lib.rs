@@ -4,20 +4,23 @@
 
 pub mod admin;
 pub mod aggregate;
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod events;
 pub mod export;
 pub mod guard;
+pub mod history;
 pub mod logging;
 pub mod pools;
+pub mod records;
 pub mod refusals;
 pub mod reload;
 pub mod supervisor;
 pub mod systemd;
 
 pub use config::{
-    ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig, PerformanceConfig,
-    PoolConfig, SecurityConfig, ServerConfig,
+    AlertsConfig, ApiConfig, Config, FailoverConfig, LimiterConfig, LoggingConfig, MetricsConfig,
+    PerformanceConfig, PoolConfig, RecordsConfig, SecurityConfig, ServerConfig,
 };
 pub use loka_proto::{MessagePipeline, MessagePipelineBuilder, middleware};

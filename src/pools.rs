@@ -7,7 +7,7 @@
 mod breaker;
 pub mod certificate;
 mod chain;
-mod connect;
+pub(crate) mod connect;
 pub mod findings;
 pub mod handshake;
 mod judge;

@@ -2,6 +2,7 @@
 //!
 //! It reads no file and changes nothing; that is the supervisor's.
 
+use crate::alerts::AlertsError;
 use crate::config::{Change, ConfigError};
 use crate::pools::tls::TlsSetupError;
 use crate::pools::{LookoutError, RosterFull};
@@ -43,6 +44,9 @@ pub enum ReloadError {
     /// There is no number left for a pool.
     #[error(transparent)]
     Roster(#[from] RosterFull),
+    /// Alerts cannot be posted as they should be.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// The certificate for miners cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsSetupError),

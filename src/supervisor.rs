@@ -4,10 +4,12 @@
 //! half a farm without a proxy would be noticed later and cost more.
 
 mod certificate;
+mod errors;
 mod plan;
 mod reload;
 mod signals;
 
+pub use errors::{RunError, StartError};
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
@@ -15,29 +17,29 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, Limits, MemoryFigures, Snapshot, SnapshotReader,
 };
+use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle};
 use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle, LogLevels};
-use crate::pools::tls::TlsSetupError;
-use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews, Roster};
+use crate::pools::{Lookout, LookoutHandle, PoolViews, Roster};
+use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use crate::reload::{ReloadCounts, ReloadDesk};
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
-use loka_runtime::preflight::{self, Preflight, PreflightError};
+use loka_runtime::preflight::{self, Preflight};
 use loka_runtime::{
-    Command, ControlEnd, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
-    ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, HttpGuests, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
+    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
 };
-use reload::{Reloader, Renewal};
+use reload::{Reloader, Renewal, Untold};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use thiserror::Error;
 use tokio::sync::watch;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
@@ -48,64 +50,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(30);
 /// Two requests to stop within this time are one.
 const SAME_WISH: Duration = Duration::from_secs(1);
-
-/// Why the proxy could not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The host lacks what shards need.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// The pools cannot be watched, or none of their names leads anywhere.
-    #[error(transparent)]
-    Lookout(#[from] LookoutError),
-    /// The certificate for miners cannot be used.
-    #[error(transparent)]
-    Certificate(#[from] TlsSetupError),
-    /// The CPUs asked for cannot be had.
-    #[error(transparent)]
-    Cores(#[from] CoresError),
-    /// The miners' port cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The metrics port cannot be listened on.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// A shard could not be started.
-    #[error("a shard cannot start: {0}")]
-    Shard(#[from] ShardError),
-    /// A shard did not come up, and did not say why either.
-    #[error("shards did not come up in time")]
-    Slow,
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
-
-/// Why the proxy ended other than by a drain.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// A shard cannot go on.
-    #[error("shard {shard} died: {cause}")]
-    ShardDied {
-        /// Its number.
-        shard: usize,
-        /// Its error.
-        #[source]
-        cause: ShardError,
-    },
-    /// A shard ended that nobody had asked to.
-    #[error("shard {shard} ended by itself")]
-    ShardEnded {
-        /// Its number.
-        shard: usize,
-    },
-    /// A second signal came during the drain.
-    #[error("stopped before the drain was done")]
-    Impatient,
-    /// The drain took longer than its deadline.
-    #[error("shards did not end within the drain's deadline")]
-    DrainOverdue,
-}
 
 #[derive(Debug)]
 enum Event {
@@ -155,21 +99,6 @@ impl Ends {
     }
 }
 
-/// What some shard could not be told yet, because too much was waiting for it.
-#[derive(Debug, Default)]
-struct Untold {
-    reload: Option<Command>,
-    certificate: Option<Command>,
-}
-
-impl Untold {
-    fn tell(&mut self, ends: &Ends) {
-        for command in [&mut self.reload, &mut self.certificate] {
-            *command = command.take().filter(|command| !ends.tell_all(command));
-        }
-    }
-}
-
 impl Drop for Ends {
     fn drop(&mut self) {
         self.tell_all(&Command::Drain { within_us: 0 });
@@ -192,6 +121,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminHandle>,
     aggregator: AggregatorHandle,
+    records: Option<RecordsHandle>,
     desk: GuardDesk,
     /// What may be changed while the proxy runs, besides what shards do.
     knobs: Knobs,
@@ -199,6 +129,7 @@ pub struct Proxy {
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
+    alerts: Option<AlertsHandle>,
     lookout: LookoutHandle,
     certificate: Option<CertificateWatch>,
     /// How many reloads there have been.
@@ -214,6 +145,7 @@ struct Knobs {
     levels: LogLevels,
     reload: ReloadDesk,
     counts: ReloadCounts,
+    alert_counts: AlertCounts,
 }
 
 impl Proxy {
@@ -237,10 +169,14 @@ impl Proxy {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
+        let alert_counts = AlertCounts::default();
+        let alerts = Alerts::prepare(config, &alert_counts)?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
-        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
+        let (http, guests) = plan::http(config).map_err(AdminError::from)?;
+        let mut plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
+        plan.http = http;
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
@@ -249,11 +185,13 @@ impl Proxy {
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
         let counts = ReloadCounts::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), counts.clone());
+        let mut facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        (facts.reloads, facts.alerts) = (counts.clone(), alert_counts.clone());
+        let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
         let (limits, held_to) = watch::channel(plan::limits(config));
         let (desk, wishes) = guard::desk();
-        let aggregator =
-            Aggregator::start(ends.0.clone(), facts, held_to, wishes, config.metrics.collection_interval)?;
+        let interval = config.metrics.collection_interval;
+        let aggregator = Aggregator::start(ends.0.clone(), facts, held_to, wishes, feed, interval)?;
         let (in_force, api) = (watch::Sender::new(Arc::from([])), watch::Sender::new(config.api.clone()));
         let reload = ReloadDesk::default();
         let controls = Controls {
@@ -266,7 +204,7 @@ impl Proxy {
             levels: log.levels.clone(),
             reload: reload.clone(),
         };
-        let admin = start_admin(config, &aggregator, controls)?;
+        let admin = start_admin(config, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -286,17 +224,20 @@ impl Proxy {
         }
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
+        let alerts = start_alerts(alerts, &aggregator)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
             addresses: listen,
             admin,
             aggregator,
+            records,
             desk,
-            knobs: Knobs { in_force, limits, api, levels: log.levels, reload, counts },
+            knobs: Knobs { in_force, limits, api, levels: log.levels, reload, counts, alert_counts },
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
+            alerts,
             lookout,
             certificate,
             reloads: 0,
@@ -311,7 +252,7 @@ impl Proxy {
 
     /// Where metrics are read.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(AdminHandle::addr)
+        self.admin.as_ref().and_then(AdminHandle::addr)
     }
 
     /// A reader of the figures.
@@ -345,6 +286,7 @@ impl Proxy {
             host: self.host,
             snapshots: self.snapshots(),
             counts: self.knobs.counts.clone(),
+            alert_counts: self.knobs.alert_counts.clone(),
             events: self.events.0.clone(),
         };
         reloader.start(wishes)
@@ -392,10 +334,10 @@ impl Proxy {
                 Ok(Event::Reload(renewal)) => self.renew(*renewal, &mut untold),
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
-                    return Err(RunError::ShardDied { shard, cause });
+                    return Err(self.died(RunError::ShardDied { shard, cause }));
                 }
                 Ok(Event::ShardEnded { shard, result: Ok(()) }) => {
-                    return Err(RunError::ShardEnded { shard });
+                    return Err(self.died(RunError::ShardEnded { shard }));
                 }
                 Err(_) => break "nobody left to ask",
             }
@@ -403,34 +345,12 @@ impl Proxy {
         self.drain(cause)
     }
 
-    /// Puts a new configuration in force.
-    fn renew(&mut self, renewal: Renewal, untold: &mut Untold) {
-        let Renewal { number, shards, lookout, certificate, taken, .. } = renewal;
-        let is_taken = self.lookout.reload(lookout);
-        if is_taken {
-            self.reloads = number;
-            untold.reload = Some(Command::Reload(shards));
-            self.knobs.limits.send_replace(renewal.limits);
-            self.knobs.api.send_replace(renewal.api);
-            self.aggregator.set_interval(renewal.interval);
-            self.drain_timeout = renewal.drain_timeout;
-            self.show(renewal.in_force);
-            if let Some((tls, first)) = certificate {
-                untold.certificate = Some(Command::MinerTls(Arc::clone(&first.config)));
-                match watch_certificate(Some(&tls), Some(&first), &self.events.0) {
-                    Ok(watch) => self.certificate = watch,
-                    Err(error) => tracing::error!(%error, "the certificate is not watched as it should be"),
-                }
-            }
-            if let Some(level) = renewal.level
-                && let Err(error) = self.knobs.levels.set(&level.to_string())
-            {
-                tracing::error!(%error, "what is logged has not changed");
-            }
-            untold.tell(&self.ends);
+    /// Tells of it before the process ends.
+    fn died(self, error: RunError) -> RunError {
+        if let Some(alerts) = self.alerts {
+            alerts.shard_died(&error.to_string());
         }
-        // Who asked may have gone.
-        let _ = taken.send(is_taken);
+        error
     }
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
@@ -466,6 +386,12 @@ impl Proxy {
             }
         }
         let last = self.aggregator.stop();
+        if let Some(alerts) = self.alerts {
+            alerts.stop();
+        }
+        if let Some(records) = self.records {
+            records.stop();
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -498,7 +424,6 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
-    reloads: ReloadCounts,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -509,8 +434,10 @@ fn facts(
         blocks: watch::channel(Blocks::default()).1,
         memory: watch::channel(MemoryFigures::default()).1,
         dropped_lines,
+        records: RecordsMeter::default(),
         refusals,
-        reloads,
+        reloads: ReloadCounts::default(),
+        alerts: AlertCounts::default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -525,7 +452,7 @@ fn tell_started(
 ) {
     tracing::info!(
         ?listen,
-        metrics = admin.map_or_else(|| "off".to_owned(), |admin| admin.addr().to_string()),
+        metrics = admin.and_then(AdminHandle::addr).map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
         pools = ?config.pools.iter().map(|pool| format!("{} {}", pool.name, pool.url())).collect::<Vec<_>>(),
         shards,
         connections_max = plan.connections_max * shards,
@@ -534,14 +461,26 @@ fn tell_started(
     );
 }
 
-/// Serves HTTP, where that is asked for.
+/// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
 fn start_admin(
     config: &Config,
+    guests: Option<HttpGuests>,
     aggregator: &AggregatorHandle,
     controls: Controls,
 ) -> Result<Option<AdminHandle>, AdminError> {
-    let start = |address| admin::start(address, aggregator.snapshots(), controls);
-    config.metrics.listen().map(start).transpose()
+    let address = config.metrics.listen();
+    let is_asked_for = address.is_some() || guests.is_some();
+    let start = || admin::start(address, guests, aggregator.snapshots(), controls);
+    is_asked_for.then(start).transpose()
+}
+
+/// Begins to tell what is wrong, where somebody wants to be told.
+fn start_alerts(
+    alerts: Option<Alerts>,
+    aggregator: &AggregatorHandle,
+) -> Result<Option<AlertsHandle>, AlertsError> {
+    let start = |alerts: Alerts| alerts.start(aggregator.snapshots(), aggregator.workers());
+    alerts.map(start).transpose()
 }
 
 fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {

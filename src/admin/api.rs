@@ -4,12 +4,13 @@
 
 use super::gate::{Gate, from_here, with_token};
 use super::refusal::refuse;
-use super::{Controls, actions, workers};
+use super::{Controls, actions, history, workers};
 use crate::aggregate::{PoolShown, Snapshot, SnapshotReader, WorkersReader};
 use crate::config::InForce;
 use crate::events::{EVENTS_MAX, Event, Events};
 use crate::export::{Figures, Health, Shard};
 use crate::guard::{Block, GuardDesk, PAGE_MAX, WishError};
+use crate::history::History;
 use crate::logging::LogLevels;
 use crate::reload::ReloadDesk;
 use axum::Router;
@@ -37,6 +38,7 @@ pub(super) struct Api {
     pub(super) desk: GuardDesk,
     pub(super) workers: WorkersReader,
     pub(super) events: Events,
+    pub(super) history: History,
     pub(super) gate: Gate,
     pub(super) config: watch::Receiver<Arc<[InForce]>>,
     pub(super) drain: Arc<dyn Fn() + Send + Sync>,
@@ -47,17 +49,8 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(snapshots: SnapshotReader, controls: Controls, events: Events) -> Api {
         let Controls { desk, workers, drain, config, api, refusals, levels, reload } = controls;
-        Api {
-            snapshots,
-            desk,
-            workers,
-            events,
-            gate: Gate::new(api, refusals),
-            config,
-            drain,
-            levels,
-            reload,
-        }
+        let (history, gate) = (History::default(), Gate::new(api, refusals));
+        Api { snapshots, desk, workers, events, history, gate, config, drain, levels, reload }
     }
 }
 
@@ -73,6 +66,7 @@ pub(super) fn routes(api: &Api) -> Vec<(&'static str, &'static str, MethodRouter
         ("get", "/api/v1/workers/{name}", get(workers::one)),
         ("get", "/api/v1/blocks", get(blocks)),
         ("get", "/api/v1/events", get(events)),
+        ("get", "/api/v1/history", get(history::history)),
         ("get", "/api/v1/config", get(config)),
         ("get", "/api/v1/openapi.json", get(document)),
         ("post", "/api/v1/block", action(post(actions::block))),

@@ -22,7 +22,9 @@ loka-stratum
 /livez    200 while the figures are being collected
 /readyz   200 when every shard has reported and no drain runs
 
-/api/v1/  status, pools, shards, workers, blocks, events, config; openapi.json tells all of it
+/api/v1/  status, pools, shards, workers, blocks, events, history, config; openapi.json tells all of it
+/metrics/workers?top=20
+          the strongest workers as Prometheus text
 /metrics/events, /metrics/stream
           figures each second as server-sent events, over a WebSocket
 ";

@@ -10,6 +10,7 @@ use super::server::Line;
 use crate::aggregate::{Snapshot, SnapshotReader};
 use crate::events::{Chronicle, Event, Events};
 use crate::export::{Figures, Health};
+use crate::history::History;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -94,13 +95,19 @@ pub(super) fn live(api: &Api) -> (Live, watch::Sender<Utf8Bytes>) {
     (Live { api: api.clone(), feed, places: Arc::new(Semaphore::new(LISTENERS_MAX)) }, send)
 }
 
-/// Makes the notes of what happens, and a snapshot a second while somebody listens. Ends with the aggregator, and with it
+/// Makes the notes of what happens, remembers figures, and makes a snapshot a second while somebody listens. Ends with the aggregator, and with it
 /// end the feeds.
-pub(super) async fn keep(mut snapshots: SnapshotReader, events: Events, feed: watch::Sender<Utf8Bytes>) {
+pub(super) async fn keep(
+    mut snapshots: SnapshotReader,
+    events: Events,
+    history: History,
+    feed: watch::Sender<Utf8Bytes>,
+) {
     let mut chronicle = Chronicle::new(events.clone(), &snapshots.latest());
     let mut sent: Option<Instant> = None;
     while let Some(now) = snapshots.next().await {
         chronicle.see(&now);
+        history.see(&now, SystemTime::now());
         let is_time = sent.is_none_or(|sent| sent.elapsed() >= EVERY);
         // One receiver is that of the routes.
         if is_time && feed.receiver_count() > 1 {

@@ -1,23 +1,26 @@
-//! The accept loop: hyper with the bounds that `axum::serve` does not set.
+//! The loop that serves those who come: hyper with the bounds that `axum::serve` does not set, over all that come, at
+//! whichever port.
 
+use super::doors::{Arrival, Doors, Port};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, join};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-/// Connections served at once; more wait in the kernel's queue.
+/// Connections served at once; more wait in the kernel's queue, and at the shards' door.
 pub(super) const CONNECTIONS_MAX: usize = 64;
 /// Bytes a request's head may take.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -30,9 +33,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 /// How long an answer in work may take when its connection is to end.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// Pause after a failed accept: it fails because descriptors or memory are used up.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Bytes that may wait in the kernel for a peer that does not read; it takes twice as many.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -78,46 +78,50 @@ impl Line {
     }
 }
 
-/// Serves `app` until the sender of `stopped` is dropped.
-pub(super) async fn serve(listener: TcpListener, app: Router, mut stopped: watch::Receiver<()>) {
+/// What is served where.
+#[derive(Clone)]
+pub(super) struct Apps {
+    /// At the port of its own.
+    pub(super) own: Router,
+    /// Where miners connect.
+    pub(super) miners: Router,
+}
+
+/// Serves those who come until the sender of `stopped` is dropped.
+pub(super) async fn serve(doors: Doors, apps: Apps, mut stopped: watch::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let (stream, place) = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+        let (arrival, place) = tokio::select! {
+            admitted = admit(&doors, &places) => admitted,
             _ = stopped.changed() => break,
         };
         while connections.try_join_next().is_some() {}
-        let line = Line::new(stream.local_addr().ok(), place);
-        connections.spawn(connection(stream, app.clone(), line, stopped.clone()));
+        let line = Line::new(arrival.stream.local_addr().ok(), place);
+        let app = match arrival.port {
+            Port::Own => &apps.own,
+            Port::Miners => &apps.miners,
+        };
+        connections.spawn(connection(arrival, app.clone(), line, stopped.clone()));
     }
-    drop(listener);
+    drop(doors);
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+async fn admit(doors: &Doors, places: &Arc<Semaphore>) -> (Arrival, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there is always a permit to come.
     let place = Arc::clone(places).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // The last piece of a long answer must not wait for an acknowledgement; where that cannot be had, it waits.
-                let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
-                return (stream, place);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept an admin connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let arrival = doors.next().await;
+    // The last piece of a long answer must not wait for an acknowledgement; where that cannot be had, it waits.
+    let _ = arrival.stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&arrival.stream, SEND_BUFFER_BYTES);
+    (arrival, place)
 }
 
-async fn connection(stream: TcpStream, app: Router, line: Line, mut stopped: watch::Receiver<()>) {
+async fn connection(arrival: Arrival, app: Router, line: Line, mut stopped: watch::Receiver<()>) {
+    // What it has said already comes before what it goes on to say.
+    let (reads, writes) = arrival.stream.into_split();
+    let stream = join(Cursor::new(arrival.said).chain(reads), writes);
     let shown = line.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(shown.clone());

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Without a token, so that nothing can be changed.
 fn open(addr: SocketAddr, snapshots: SnapshotReader) -> Result<AdminHandle, AdminError> {
-    start(addr, snapshots, controls("").0)
+    start(Some(addr), None, snapshots, controls("").0)
 }
 
 struct Site {
@@ -40,7 +40,7 @@ impl Site {
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.admin.addr()).unwrap();
+        let stream = TcpStream::connect(self.admin.addr().unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -70,6 +70,7 @@ fn metrics_come_in_the_form_that_is_asked_for() {
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{accept}: {head}");
         assert!(head.contains("cache-control: no-store"), "{head}");
         assert!(body.contains("\nloka_stratum_active_connections 7\n"), "{body}");
+        assert!(!body.contains("worker=\""), "names only for who asks");
     }
     for accept in ["Accept: application/json\r\n", "Accept: text/html\r\nAccept: application/json\r\n"] {
         let (status, head, body) = site.get("/metrics", accept);
@@ -188,10 +189,10 @@ fn connections_beyond_the_bound_wait_for_a_place() {
 #[test]
 fn a_port_in_use_is_named() {
     let site = site();
-    let again = open(site.admin.addr(), site.aggregator.snapshots());
+    let again = open(site.admin.addr().unwrap(), site.aggregator.snapshots());
     let Err(error @ AdminError::Bind { .. }) = again else { panic!("the port is in use") };
     let text = error.to_string();
-    assert!(text.contains(&site.admin.addr().to_string()) && text.contains("in use"), "{text}");
+    assert!(text.contains(&site.admin.addr().unwrap().to_string()) && text.contains("in use"), "{text}");
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn stopping_waits_for_nobody_and_frees_the_port() {
     let mut idle = site.connect();
     let mut half = site.connect();
     half.write_all(b"GET / HT").unwrap();
-    let addr = site.admin.addr();
+    let addr = site.admin.addr().unwrap();
     let begin = Instant::now();
     site.admin.stop();
     assert!(begin.elapsed() < PATIENCE);
@@ -213,7 +214,7 @@ fn stopping_waits_for_nobody_and_frees_the_port() {
 fn ipv6_works() {
     let (_post, aggregator) = running(1);
     let admin = open("[::1]:0".parse().unwrap(), aggregator.snapshots()).unwrap();
-    let mut stream = TcpStream::connect(admin.addr()).unwrap();
+    let mut stream = TcpStream::connect(admin.addr().unwrap()).unwrap();
     stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

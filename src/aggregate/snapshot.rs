@@ -1,7 +1,9 @@
 //! One moment of the whole proxy, immutable: what every page, metric and check is made from.
 
 use super::{Blocks, Facts, MemoryFigures, ProcessFigures, Totals, WorkerBook};
+use crate::alerts::AlertFigures;
 use crate::pools::PoolView;
+use crate::records::RecordsFigures;
 use crate::refusals::ApiRefusal;
 use crate::reload::ReloadFigures;
 use loka_proto::{Direction, End, Fault, PoolState, PoolStats, Redirect, Reject, Stats};
@@ -51,6 +53,10 @@ pub struct Snapshot {
     pub refusals: [u64; ApiRefusal::COUNT],
     /// Reloads of the configuration since the start.
     pub reloads: ReloadFigures,
+    /// What became of alerts since the start.
+    pub alerts: AlertFigures,
+    /// How it goes with the share records.
+    pub records: RecordsFigures,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
 }
@@ -204,6 +210,8 @@ impl Snapshot {
             last_dial_failed: totals.last_dial_failed,
             reloads: facts.reloads.figures(),
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
+            alerts: facts.alerts.now(),
+            records: facts.records.figures(),
             log_lines_dropped: facts.dropped_lines.count(),
         }
     }

@@ -50,6 +50,8 @@ pub(crate) fn facts() -> Facts {
         dropped_lines: DroppedLines::default(),
         refusals: Default::default(),
         reloads: Default::default(),
+        alerts: Default::default(),
+        records: Default::default(),
         memory_profiling: true,
     }
 }
@@ -239,7 +241,7 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
     let ends = ends.into_iter().map(Arc::new).collect();
     let (_limits, held_to) = watch::channel(Limits { guard: LIMITS, max_memory_mib: None });
     let wishes = crate::guard::desk().1;
-    let handle = Aggregator::start(ends, facts(), held_to, wishes, Duration::from_secs(3600)).unwrap();
+    let handle = Aggregator::start(ends, facts(), held_to, wishes, None, Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

@@ -7,6 +7,7 @@
 mod hashrate;
 mod question;
 mod reader;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ pub use hashrate::{WINDOWS, Window};
 pub use question::{PAGE_MAX, WorkerPage, WorkerQuery, WorkerSort, WorkerView};
 pub use reader::{AskError, WorkersReader};
 pub(super) use reader::{Wake, Waker};
+pub use silent::{SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers};
 
 use hashrate::Means;
 use loka_proto::{PoolId, Reject, RejectClass, WorkerCounts, WorkerNews};

@@ -1,7 +1,9 @@
 //! `check`: reads the configuration as `run` would, and tells what is in force. Opens nothing.
 
 use super::{Failure, screen};
-use crate::config::{self, Config, Loaded, Overrides, PoolConfig, ServerConfig, Sources};
+use crate::config::{
+    self, AlertsConfig, Config, Loaded, MetricsConfig, Overrides, PoolConfig, ServerConfig, Sources,
+};
 use clap::Args;
 use std::fmt::Display;
 
@@ -35,8 +37,8 @@ fn in_force(config: &Config) -> Vec<String> {
         lines.push(line("proxied", &format_args!("PROXY headers from {from}")));
     }
     lines.extend(config.pools.iter().map(|pool| line("pool", &pool_facts(pool))));
-    let metrics = config.metrics.listen().map_or_else(|| "off".to_owned(), |address| address.to_string());
-    lines.push(line("metrics", &metrics));
+    lines.push(line("metrics", &metrics(&config.metrics)));
+    lines.extend(alerts(&config.alerts).map(|alerts| line("alerts", &alerts)));
     lines
 }
 
@@ -48,6 +50,15 @@ fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Where it is served, and to whom.
+fn metrics(metrics: &MetricsConfig) -> String {
+    let own = metrics.listen().map(|address| address.to_string());
+    let from = &metrics.miner_port_from;
+    let miners = (!from.is_empty()).then(|| format!("the miners' port for {}", joined(from)));
+    let places = joined(own.into_iter().chain(miners));
+    if places.is_empty() { "off".to_owned() } else { places }
+}
+
 /// Where miners may speak TLS, and with what.
 fn miners_tls(server: &ServerConfig) -> Option<String> {
     let tls = server.tls.as_ref()?;
@@ -55,6 +66,13 @@ fn miners_tls(server: &ServerConfig) -> Option<String> {
     let places = joined(server.listen_tls().map(|address| address.to_string()).chain(same));
     let (version, certificate) = (tls.min_version.as_str(), tls.cert_file.display());
     Some(format!("{places} (TLS {version} or newer, certificate {certificate})"))
+}
+
+/// Where alerts go, without the path.
+fn alerts(alerts: &AlertsConfig) -> Option<String> {
+    let webhook = alerts.webhook.as_ref()?;
+    let signed = if alerts.secret.is_empty() { "not signed" } else { "signed" };
+    Some(format!("{webhook} ({}, {signed})", alerts.format.as_str()))
 }
 
 fn pool_facts(pool: &PoolConfig) -> String {
@@ -87,6 +105,7 @@ mod tests {
     fn a_line_for_each_pool_and_for_what_is_encrypted() {
         let toml = "[server]\nproxy_protocol_from = [\"10.0.0.0/8\", \"::1\"]\n[server.tls]\ncert_file = \"c.pem\"\n\
                     key_file = \"k.pem\"\nport = 3443\nsame_port = true\n\
+                    [alerts]\nurl = \"https://hooks.example/hunter2\"\nsecret = \"hunter2hunter2hunter2\"\n\
                     [[pool]]\nname = \"main\"\nhost = \"ssl://a.example:443\"\npassword = \"hunter2\"\n\
                     tls_server_name = \"x.example\"\ntls_ca_file = \"ca.pem\"\n\
                     tls_pins = \"sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"\n\
@@ -98,10 +117,12 @@ mod tests {
             "  pool     stratum+ssl://a.example:443 (main, priority 1, weight 1, TLS 1.2 or newer, certificate for \
              x.example, authorities of ca.pem, 1 pin)",
             "  pool     stratum+tcp://b.example:3333 (pool2, priority 2, weight 5, through socks5://proxy:1080)",
-            "  metrics  127.0.0.1:9090",
+            "  metrics  127.0.0.1:9090, the miners' port for 127.0.0.1/32, ::1/128",
+            "  alerts   https://hooks.example:443 (json, signed)",
         ];
         assert_eq!(told(toml), expected);
-        let short = told("[pool]\nhost = \"a\"\n[metrics]\nenable_prometheus = false\n");
+        let short =
+            told("[pool]\nhost = \"a\"\n[metrics]\nenable_prometheus = false\nminer_port_from = []\n");
         let expected = [
             "  miners   0.0.0.0:3333",
             "  pool     stratum+tcp://a:3333 (pool, priority 1, weight 1)",

@@ -191,25 +191,41 @@ struct RunningProxy {
     token: String,
 }
 
+/// Where the proxy that has this configuration is spoken to.
+///
+/// # Errors
+/// Nowhere.
+pub(super) fn address_of(config: &Config) -> anyhow::Result<SocketAddr> {
+    let off = "the proxy cannot be spoken to: in its configuration metrics.enable_prometheus is off and \
+               metrics.miner_port_from empty";
+    // Where miners connect it speaks HTTP too, to whom it says.
+    let miners = || config.server.listen().next().filter(|_| !config.metrics.miner_port_from.is_empty());
+    let mut address = config.metrics.listen().or_else(miners).ok_or_else(|| anyhow!(off))?;
+    // Where it listens everywhere it listens here.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    Ok(address)
+}
+
+/// What speaks HTTP with a running proxy.
+pub(super) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_MAX))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        // A proxy of the environment is for other machines.
+        .proxy(None)
+        .build()
+        .into()
+}
+
 impl RunningProxy {
     fn of(config: &Config) -> anyhow::Result<RunningProxy> {
-        let off = "the proxy cannot be spoken to: metrics.enable_prometheus is off in its configuration";
-        let mut address = config.metrics.listen().ok_or_else(|| anyhow!(off))?;
-        // Where it listens everywhere it listens here.
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            IpAddr::V4(_) | IpAddr::V6(_) => {}
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            // A proxy of the environment is for other machines.
-            .proxy(None)
-            .build()
-            .into();
-        Ok(RunningProxy { agent, address, token: config.api.token.reveal().to_owned() })
+        let token = config.api.token.reveal().to_owned();
+        Ok(RunningProxy { agent: agent(), address: address_of(config)?, token })
     }
 
     fn url(&self, path: &str) -> String {
@@ -286,6 +302,20 @@ mod tests {
         let expected = "warning: mind\nserver.port: 1 -> 2 (takes a restart)\npool.weight of ab: 1 -> 3\n\
                         reloaded: 1 changes are in force, 1 take a restart";
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_at_its_own_port_or_where_miners_connect() {
+        let address = |toml: &str| {
+            let toml = format!("[pool]\nhost = \"a\"\n{toml}");
+            let loaded = config::parse_str("farm.toml", &toml, &[], &Overrides::default()).unwrap();
+            address_of(&loaded.config).map(|address| address.to_string()).ok()
+        };
+        assert_eq!(address("").as_deref(), Some("127.0.0.1:9090"));
+        assert_eq!(address("[metrics]\naddress = \"::\"").as_deref(), Some("[::1]:9090"));
+        let off = "[metrics]\nenable_prometheus = false\n";
+        assert_eq!(address(off).as_deref(), Some("127.0.0.1:3333"));
+        assert_eq!(address(&format!("{off}miner_port_from = []")), None);
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub(super) fn man() -> Result<(), Failure> {
     page.render_options_section(&mut text)?;
     text.extend_from_slice(b".SH COMMANDS\n");
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
-        section(command, &mut text)?;
+        section(command.get_name(), command, &mut text)?;
+        for part in command.get_subcommands().filter(|part| part.get_name() != "help") {
+            section(&format!("{} {}", command.get_name(), part.get_name()), part, &mut text)?;
+        }
     }
     text.extend_from_slice(FILES.as_bytes());
     screen::say(&String::from_utf8_lossy(&text).trim_end())?;
@@ -54,9 +57,9 @@ fn is_generated(argument: &clap::Arg) -> bool {
     ["help", "version"].contains(&argument.get_id().as_str())
 }
 
-fn section(command: &Command, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn section(name: &str, command: &Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     use std::io::Write;
-    writeln!(text, ".SS \"loka\\-stratum {}\"", command.get_name())?;
+    writeln!(text, ".SS \"loka\\-stratum {name}\"")?;
     if let Some(about) = command.get_long_about().or_else(|| command.get_about()) {
         writeln!(text, "{}", escaped(&about.to_string()))?;
     }
@@ -106,7 +109,7 @@ mod tests {
     fn every_command_for_people_is_in_the_manual_and_no_other() {
         let names: Vec<String> =
             shown().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        for name in ["run", "check", "doctor", "bench", "tune", "completions", "man"] {
+        for name in ["run", "check", "doctor", "bench", "tune", "records", "completions", "man"] {
             assert!(names.contains(&name.to_owned()), "{name}");
         }
         assert!(!names.contains(&"child".to_owned()));

@@ -9,12 +9,13 @@ use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
 use super::sections::{
     ApiConfig, LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits,
-    SecurityConfig,
+    RecordsConfig, SecurityConfig,
 };
 use super::table;
 use super::value::{Given, Value};
 use super::{Config, secret};
 
+mod alerts;
 mod failover;
 mod in_force;
 mod pools;
@@ -102,6 +103,7 @@ impl Settings {
             let subject = view.subject(&table::SERVER_PROXY_PROTOCOL_FROM);
             warnings.push(format!("{subject}: with {network} anybody can claim any address"));
         }
+        warnings.extend(view.warn_of_plain_alerts());
         warnings
     }
 
@@ -117,6 +119,8 @@ impl Settings {
             security: view.security(),
             metrics: view.metrics(),
             api: ApiConfig { token: view.get(&table::API_TOKEN), hosts: view.get(&table::API_HOSTS) },
+            alerts: view.alerts(problems),
+            records: view.records(),
             logging: view.logging(problems),
             performance: view.performance(),
         };
@@ -221,6 +225,7 @@ impl View<'_> {
             enable_prometheus: self.get(&table::METRICS_ENABLE_PROMETHEUS),
             address: self.get(&table::METRICS_ADDRESS),
             prometheus_port: port(self.get(&table::METRICS_PROMETHEUS_PORT)),
+            miner_port_from: self.get(&table::METRICS_MINER_PORT_FROM),
             collection_interval: self.get(&table::METRICS_COLLECTION_INTERVAL),
         }
     }
@@ -240,6 +245,15 @@ impl View<'_> {
                 rotate_bytes: NonZeroU64::new(self.get(&table::LOGGING_ROTATE_BYTES).into()),
                 rotate_keep: self.get(&table::LOGGING_ROTATE_KEEP),
             }),
+        }
+    }
+
+    fn records(&self) -> RecordsConfig {
+        let file = self.get(&table::RECORDS_FILE);
+        RecordsConfig {
+            enable: self.get(&table::RECORDS_ENABLE),
+            file: (!file.is_empty()).then(|| PathBuf::from(file)),
+            bytes_max: NonZeroU64::new(u64::from(self.get(&table::RECORDS_MAX_MIB)) * 1024 * 1024),
         }
     }
 

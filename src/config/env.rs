@@ -2,22 +2,36 @@
 //! that nothing here depends on the process.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use super::check::Setting;
 use super::error::{Origin, Problems, Subject};
 use super::nearest::nearest;
+use super::sections::RecordsConfig;
 use super::table;
 use super::value::{Given, shown};
 
 const PREFIX: &str = "LOKA_";
 /// Names the configuration file; not a key.
 pub(super) const FILE_VARIABLE: &str = "LOKA_CONFIG";
+/// What systemd tells a service with `StateDirectory=`: absolute paths, with colons between them.
+const STATE_VARIABLE: &str = "STATE_DIRECTORY";
 
 /// The file named by `LOKA_CONFIG`; an empty variable names none.
 pub(super) fn file(env: &[(OsString, OsString)]) -> Option<&OsStr> {
     env.iter()
         .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
         .map(|(_, value)| value.as_os_str())
+}
+
+/// Where share records go that nobody named a file for: the first of the state folders that systemd gives a service.
+pub(super) fn records_file(env: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let (_, folders) = env.iter().find(|(name, _)| name == STATE_VARIABLE)?;
+    let first = folders.as_bytes().split(|byte| *byte == b':').next().map(OsStr::from_bytes)?;
+    Some(Path::new(first))
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(RecordsConfig::FILE_NAME))
 }
 
 /// The settings that variables make, in the order of the table. Variables that begin like ours and are not

@@ -56,7 +56,7 @@ pub(super) struct Networks {
 
 impl Form for Networks {
     type Out = Vec<IpNet>;
-    type Default = ();
+    type Default = &'static [IpNet];
 
     fn read(&self, given: &Given) -> Result<Vec<IpNet>, String> {
         let texts = given.texts().filter(|texts| texts.len() <= self.count_max);
@@ -81,13 +81,20 @@ impl Form for Networks {
         )
     }
 
-    fn default_value(&self, _default: &()) -> Vec<IpNet> {
-        Vec::new()
+    fn default_value(&self, default: &Self::Default) -> Vec<IpNet> {
+        default.to_vec()
     }
 
-    fn default_toml(&self, _default: &()) -> Option<String> {
-        Some("[]".to_owned())
+    fn default_toml(&self, default: &Self::Default) -> Option<String> {
+        let texts: Vec<String> = default.iter().map(|net| format!("\"{}\"", shown(net))).collect();
+        Some(format!("[{}]", texts.join(", ")))
     }
+}
+
+/// A network of one address is written as that.
+fn shown(net: &IpNet) -> String {
+    let is_one = net.prefix_len() == net.max_prefix_len();
+    if is_one { net.addr().to_string() } else { net.to_string() }
 }
 
 fn network(text: &str) -> Option<IpNet> {

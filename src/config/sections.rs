@@ -10,14 +10,18 @@ use super::log_filter::LogFilter;
 use ipnet::IpNet;
 use loka_runtime::Steering;
 
+mod alerts;
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 
+pub use alerts::{AlertFormat, AlertsConfig, Webhook};
 pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
+pub use records::RecordsConfig;
 pub use security::{RateLimits, SecurityConfig};
 
 /// `[server]`: where miners connect.
@@ -115,6 +119,8 @@ pub struct MetricsConfig {
     pub address: IpAddr,
     /// Its TCP port, never 0 in a loaded configuration.
     pub prometheus_port: u16,
+    /// Who may ask where miners connect too; at most 64 networks.
+    pub miner_port_from: Vec<IpNet>,
     /// How often the shards' boxes are collected; 100 ms to 1 h.
     pub collection_interval: Duration,
 }

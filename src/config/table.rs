@@ -1,24 +1,30 @@
 //! The table of all keys: the only place where a key's name, type, default, range and meaning are written
 //! down. The longest sections have a file each.
 
-use std::net::{IpAddr, Ipv4Addr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::form::{Choice, Switch, Text, Time, Whole};
 use super::key::{Entry, Key};
+use super::lists::Networks;
 use super::log_filter::Levels;
 use super::net::Address;
 use super::sections::{LogFormat, LogLevel};
 
+mod alerts;
 mod api;
 mod failover;
 mod pool;
+mod records;
 mod security;
 mod server;
 
+pub(super) use alerts::*;
 pub(super) use api::*;
 pub(super) use failover::*;
 pub(super) use pool::*;
+pub(super) use records::*;
 pub(super) use security::*;
 pub(super) use server::*;
 
@@ -47,7 +53,13 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("limiter", "How long things are kept."),
     ("security", "Protection from miners that misbehave."),
     ("metrics", "The HTTP endpoint for Prometheus and for health checks."),
-    ("api", "The REST API under /api/v1 and the live feeds, at the address of the metrics."),
+    ("api", "The REST API under /api/v1 and the live feeds, wherever the metrics are."),
+    ("alerts", "Messages to a webhook when something is wrong, and when it is right again."),
+    (
+        "records",
+        "Records of shares in a file of SQLite: what each worker did in each minute, and each share that came to nothing. Kept \
+         for limiter.submissions. `loka-stratum records` reads them.",
+    ),
     (
         "logging",
         "Logs. The environment variable RUST_LOG is written like `level`: targets in it stand beside `level`, a bare level in \
@@ -78,7 +90,7 @@ pub(super) static LIMITER_SUBMISSIONS: Key<Time> = Key::new(
     days(2),
     "For how long, from the coming of a job, its shares are held against those sent before, to refuse duplicates; at \
      least as long as limiter.jobs. A connection remembers its last 256 shares, and none of a job that is no longer good. \
-     (Records of shares, which will be kept as long, come in a later version.)",
+     Records of shares are kept for as long (see [records]).",
 );
 
 pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
@@ -100,6 +112,20 @@ pub(super) static METRICS_ADDRESS: Key<Address> = Key::new(
 pub(super) static METRICS_PROMETHEUS_PORT: Key<Whole> =
     Key::new("metrics.prometheus_port", Whole { min: 1, max: 65_535 }, 9090, "TCP port of that endpoint.")
         .at_start();
+
+pub(super) static METRICS_MINER_PORT_FROM: Key<Networks> = Key::new(
+    "metrics.miner_port_from",
+    Networks { count_max: 64 },
+    &[
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 32)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    ],
+    "Who may ask the same over HTTP at server.port, where miners connect, whether or not prometheus_port is served; there \
+     /metrics is JSON unless asked for otherwise. Everybody else who speaks HTTP there is disconnected as no miner. Behind a \
+     proxy the address in its PROXY header counts; behind one on this host that sends none everybody seems to come from \
+     127.0.0.1: leave this empty then, which means nobody.",
+)
+.at_start();
 
 pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "metrics.collection_interval",
@@ -298,9 +324,30 @@ static ENTRIES: &[&dyn Entry] = &[
     &METRICS_ENABLE_PROMETHEUS,
     &METRICS_ADDRESS,
     &METRICS_PROMETHEUS_PORT,
+    &METRICS_MINER_PORT_FROM,
     &METRICS_COLLECTION_INTERVAL,
     &API_TOKEN,
     &API_HOSTS,
+    &ALERTS_URL,
+    &ALERTS_SECRET,
+    &ALERTS_CA_FILE,
+    &ALERTS_FORMAT,
+    &ALERTS_SOURCE,
+    &ALERTS_POOLS,
+    &ALERTS_SHARDS,
+    &ALERTS_RESOURCES,
+    &ALERTS_SILENT_FOR,
+    &ALERTS_SILENT_FORGET,
+    &ALERTS_SILENT_MIN,
+    &ALERTS_REJECT_PERCENT,
+    &ALERTS_REJECT_WINDOW,
+    &ALERTS_FIRE_AFTER,
+    &ALERTS_RESOLVE_AFTER,
+    &ALERTS_REPEAT,
+    &ALERTS_BATCH,
+    &RECORDS_ENABLE,
+    &RECORDS_FILE,
+    &RECORDS_MAX_MIB,
     &LOGGING_LEVEL,
     &LOGGING_FORMAT,
     &LOGGING_ENABLE_FILE_LOGGING,

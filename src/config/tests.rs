@@ -130,9 +130,30 @@ pub(super) const OTHER: &[(&str, &str)] = &[
     ("metrics.enable_prometheus", "false"),
     ("metrics.address", "\"::1\""),
     ("metrics.prometheus_port", "9091"),
+    ("metrics.miner_port_from", "[\"10.0.0.0/8\", \"127.0.0.1\"]"),
     ("metrics.collection_interval", "30"),
     ("api.token", "\"0123456789abcdef\""),
     ("api.hosts", "[\"farm.example\", \"10.0.0.5\"]"),
+    ("alerts.url", "\"https://hooks.example.com/x\""),
+    ("alerts.secret", "\"0123456789abcdef\""),
+    ("alerts.ca_file", "\"/etc/ca.pem\""),
+    ("alerts.format", "\"slack\""),
+    ("alerts.source", "\"hall 1\""),
+    ("alerts.pools", "false"),
+    ("alerts.shards", "false"),
+    ("alerts.resources", "false"),
+    ("alerts.silent_for", "\"0s\""),
+    ("alerts.silent_forget", "\"2d\""),
+    ("alerts.silent_min", "10"),
+    ("alerts.reject_percent", "0"),
+    ("alerts.reject_window", "\"5m\""),
+    ("alerts.fire_after", "\"0s\""),
+    ("alerts.resolve_after", "\"1s\""),
+    ("alerts.repeat", "\"0s\""),
+    ("alerts.batch", "\"1s\""),
+    ("records.enable", "false"),
+    ("records.file", "\"/var/lib/other.sqlite\""),
+    ("records.max_mib", "0"),
     ("logging.level", "\"debug\""),
     ("logging.format", "\"json\""),
     ("logging.enable_file_logging", "true"),
@@ -190,6 +211,20 @@ pub(super) fn other_files(path: &str, toml: &str) -> (String, String) {
         _ => format!("{section}.{key} = {value}\n{base}"),
     };
     (file(before), file(toml))
+}
+
+#[test]
+fn records_go_where_the_key_says_else_into_the_state_folder_else_nowhere() {
+    let written = |toml: &str, state: &[(&str, &str)]| {
+        let config = loaded(&format!("{toml}{POOL}"), state).config;
+        config.records.written().map(|file| file.display().to_string())
+    };
+    let state = [("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")];
+    assert_eq!(written("", &[]), None);
+    assert_eq!(written("", &state).as_deref(), Some("/var/lib/one/records.sqlite"));
+    assert_eq!(written("", &[("STATE_DIRECTORY", "")]), None);
+    assert_eq!(written("records.file = \"r\"\n", &state).as_deref(), Some("r"));
+    assert_eq!(written("records.enable = false\n", &state), None);
 }
 
 #[test]

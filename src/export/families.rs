@@ -5,6 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{PoolShown, ShardFigures, Snapshot};
+use crate::records::RecordsFailure;
 use crate::refusals::ApiRefusal;
 use loka_proto::{
     Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
@@ -356,6 +357,71 @@ pub static FAMILIES: &[Family] = &[
             out.count(now.log_lines_dropped);
         },
     ),
+    counter(
+        "loka_stratum_alerts_sent_total",
+        &[],
+        "Alert messages that the webhook has taken.",
+        |now, out| out.count(now.alerts.sent),
+    ),
+    counter(
+        "loka_stratum_alerts_dropped_total",
+        &[],
+        "Alert messages given up, which the webhook never got.",
+        |now, out| out.count(now.alerts.dropped),
+    ),
+    counter("loka_stratum_alert_posts_failed_total", &[], "Failed attempts to post alerts.", |now, out| {
+        out.count(now.alerts.failed_posts);
+    }),
+    gauge("loka_stratum_alerts_waiting", &[], "Alert messages that wait to be posted.", |now, out| {
+        out.count(now.alerts.waiting);
+    }),
+    gauge("loka_stratum_alerts_standing", &[], "Alerts that were told and stand.", |now, out| {
+        out.count(now.alerts.standing);
+    }),
+    // Share records.
+    gauge("loka_stratum_records_enabled", &[], "1 when share records are kept.", |now, out| {
+        out.count(u64::from(now.records.enabled));
+    }),
+    counter(
+        "loka_stratum_records_rows_written_total",
+        &["table"],
+        "Rows of share records written, by table.",
+        |now, out| {
+            out.value(&["minutes"], now.records.rows as f64);
+            out.value(&["events"], now.records.events as f64);
+        },
+    ),
+    counter(
+        "loka_stratum_records_shares_lost_total",
+        &["table"],
+        "Shares that are missing in share records, by table.",
+        |now, out| {
+            out.value(&["minutes"], now.records.lost.shares as f64);
+            out.value(&["events"], now.records.lost.events as f64);
+        },
+    ),
+    gauge("loka_stratum_records_pending_rows", &[], "Rows that wait to be written.", |now, out| {
+        out.count(now.records.pending);
+    }),
+    gauge(
+        "loka_stratum_records_age_seconds",
+        &[],
+        "Time since all share records were written; 0 when none are kept.",
+        |now, out| out.value(&[], now.records.age_seconds),
+    ),
+    counter(
+        "loka_stratum_records_failures_total",
+        &["kind"],
+        "Failed attempts to write share records, by kind.",
+        |now, out| {
+            for kind in RecordsFailure::ALL {
+                out.value(&[kind.label()], now.records.failures[kind.index()] as f64);
+            }
+        },
+    ),
+    gauge("loka_stratum_records_file_bytes", &[], "Size of the file of share records.", |now, out| {
+        out.count(now.records.file_bytes);
+    }),
     // The process, under the names that every Prometheus client uses.
     counter("process_cpu_seconds_total", &[], "CPU time used, user and system.", |now, out| {
         out.value(&[], now.process.cpu_seconds);

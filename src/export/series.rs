@@ -59,19 +59,27 @@ pub(super) const fn seconds(name: &'static str, help: &'static str, read: Read) 
 impl Family {
     /// Its series at the moment of the snapshot.
     pub(super) fn collect(&self, snapshot: &Snapshot) -> MetricFamily {
-        let mut series = Series { kind: self.kind, labels: self.labels, metrics: Vec::new() };
-        (self.read)(snapshot, &mut series);
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(match self.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram => MetricType::HISTOGRAM,
-        });
-        family.set_metric(series.metrics);
-        family
+        family((self.name, self.help, self.kind, self.labels), |out| (self.read)(snapshot, out))
     }
+}
+
+/// A family of this name, help and kind, with these labels, and the series that `read` puts out.
+pub(super) fn family(
+    (name, help, kind, labels): (&str, &str, Kind, &'static [&'static str]),
+    read: impl FnOnce(&mut Series),
+) -> MetricFamily {
+    let mut series = Series { kind, labels, metrics: Vec::new() };
+    read(&mut series);
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(match kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    });
+    family.set_metric(series.metrics);
+    family
 }
 
 /// The series of one family.

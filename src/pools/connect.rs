@@ -23,7 +23,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Connects to one of `addresses`, which are dialled in their order with a head start each; the first to answer wins.
-pub(super) async fn race(
+pub(crate) async fn race(
     addresses: &[SocketAddr],
     until: Instant,
 ) -> Result<(TcpStream, SocketAddr), Problem> {
@@ -81,7 +81,7 @@ pub(super) async fn through(
 }
 
 /// Speaks TLS on a connection.
-pub(super) async fn secure(
+pub(crate) async fn secure(
     tls: &TlsTarget,
     stream: TcpStream,
     until: Instant,

@@ -10,9 +10,10 @@ use loka_proto::{MessagePipeline, MessagePipelineBuilder, Policy, PoolPolicy, Us
 use loka_runtime::limits::CONNECTIONS_PER_SHARD_MAX;
 use loka_runtime::preflight::Preflight;
 use loka_runtime::{
-    Guard, PoolNow, PoolPlan, PoolTls, Quotas, Rates, ShardPlan, SocksLogin, SocksRoute, SocksTarget, Speaks,
-    address_of,
+    Guard, HttpGuests, HttpPlan, PoolNow, PoolPlan, PoolTls, Quotas, Rates, ShardPlan, SocksLogin,
+    SocksRoute, SocksTarget, Speaks, address_of, http_door,
 };
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
@@ -75,6 +76,7 @@ pub(super) fn shard_plan(
         speaks: speaks(&config.server),
         miner_tls,
         proxies: config.server.proxy_protocol_from.clone(),
+        http: None,
         policy: policy(config),
         connect_us: us(config.performance.connection_timeout),
         connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
@@ -82,6 +84,19 @@ pub(super) fn shard_plan(
         interns_jobs: config.performance.enable_string_interning,
         linger: config.performance.enable_lingering,
     }
+}
+
+/// Who may speak HTTP where miners connect, and where the admin thread meets them; neither where nobody may.
+///
+/// # Errors
+/// No descriptor is left for the door between them.
+pub(super) fn http(config: &Config) -> io::Result<(Option<HttpPlan>, Option<HttpGuests>)> {
+    let from = config.metrics.miner_port_from.clone();
+    if from.is_empty() {
+        return Ok((None, None));
+    }
+    let (door, guests) = http_door()?;
+    Ok((Some(HttpPlan { from, door }), Some(guests)))
 }
 
 /// The score at which an address is kept out, for each of its miners at work; see `End::offence`.

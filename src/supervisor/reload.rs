@@ -2,14 +2,15 @@
 //!
 //! Everything that can go wrong goes wrong here, before anything has changed.
 
-use super::{Event, certificate, plan};
+use super::{Ends, Event, Proxy, certificate, plan, start_alerts, watch_certificate};
 use crate::aggregate::{Limits, SnapshotReader};
-use crate::config::{ApiConfig, Config, InForce, LogFilter, ServerTls, Standing};
+use crate::alerts::{AlertCounts, Alerts, AlertsError};
+use crate::config::{Config, InForce, LogFilter, ServerTls, Standing};
 use crate::pools::{LookoutReload, Roster};
 use crate::reload::{ReloadCounts, ReloadError, ReloadWish, Reloaded};
 use certificate::Certificate;
 use crossbeam::channel::Sender;
-use loka_runtime::Reload;
+use loka_runtime::{Command, Reload};
 use loka_runtime::preflight::Preflight;
 use std::io;
 use std::sync::Arc;
@@ -23,10 +24,9 @@ pub(super) struct Renewal {
     pub(super) shards: Arc<Reload>,
     pub(super) lookout: LookoutReload,
     pub(super) limits: Limits,
-    pub(super) interval: Duration,
-    pub(super) api: ApiConfig,
+    pub(super) config: Config,
     pub(super) in_force: Vec<InForce>,
-    pub(super) drain_timeout: Duration,
+    pub(super) alerts: NewAlerts,
     pub(super) certificate: Option<(ServerTls, Certificate)>,
     /// What is to be logged, where that has changed.
     pub(super) level: Option<LogFilter>,
@@ -34,9 +34,80 @@ pub(super) struct Renewal {
     pub(super) taken: SyncSender<bool>,
 }
 
+/// What becomes of alerts: whoever goes on as before keeps what stands.
+#[derive(Debug)]
+pub(super) enum NewAlerts {
+    AsBefore,
+    From(Option<Alerts>),
+}
+
 impl std::fmt::Debug for Renewal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Renewal").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What some shard could not be told yet, because too much was waiting for it.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    pub(super) reload: Option<Command>,
+    pub(super) certificate: Option<Command>,
+}
+
+impl Untold {
+    pub(super) fn tell(&mut self, ends: &Ends) {
+        for command in [&mut self.reload, &mut self.certificate] {
+            *command = command.take().filter(|command| !ends.tell_all(command));
+        }
+    }
+}
+
+impl Proxy {
+    /// Puts a new configuration in force.
+    pub(super) fn renew(&mut self, renewal: Renewal, untold: &mut Untold) {
+        let Renewal { number, shards, lookout, config, certificate, taken, .. } = renewal;
+        let is_taken = self.lookout.reload(lookout);
+        if is_taken {
+            self.reloads = number;
+            untold.reload = Some(Command::Reload(shards));
+            self.knobs.limits.send_replace(renewal.limits);
+            self.knobs.api.send_replace(config.api.clone());
+            self.aggregator.set_interval(config.metrics.collection_interval);
+            self.drain_timeout = config.server.drain_timeout;
+            if let Some(records) = &self.records {
+                records.hold_to(&config);
+            }
+            self.show(renewal.in_force);
+            if let Some((tls, first)) = certificate {
+                untold.certificate = Some(Command::MinerTls(Arc::clone(&first.config)));
+                match watch_certificate(Some(&tls), Some(&first), &self.events.0) {
+                    Ok(watch) => self.certificate = watch,
+                    Err(error) => tracing::error!(%error, "the certificate is not watched as it should be"),
+                }
+            }
+            if let Some(level) = renewal.level
+                && let Err(error) = self.knobs.levels.set(&level.to_string())
+            {
+                tracing::error!(%error, "what is logged has not changed");
+            }
+            untold.tell(&self.ends);
+            if let NewAlerts::From(alerts) = renewal.alerts {
+                self.renew_alerts(alerts);
+            }
+        }
+        // Who asked may have gone.
+        let _ = taken.send(is_taken);
+    }
+
+    /// The old ones may take [`LAST_WORDS_MAX`](crate::alerts::LAST_WORDS_MAX) for what is left; a drain waits for that too.
+    fn renew_alerts(&mut self, alerts: Option<Alerts>) {
+        if let Some(old) = self.alerts.take() {
+            old.stop();
+        }
+        match start_alerts(alerts, &self.aggregator) {
+            Ok(alerts) => self.alerts = alerts,
+            Err(error) => tracing::error!(%error, "there are no alerts until the next reload"),
+        }
     }
 }
 
@@ -49,6 +120,7 @@ pub(super) struct Reloader {
     pub(super) host: Preflight,
     pub(super) snapshots: SnapshotReader,
     pub(super) counts: ReloadCounts,
+    pub(super) alert_counts: AlertCounts,
     pub(super) events: Sender<Event>,
 }
 
@@ -89,6 +161,12 @@ impl Reloader {
         Ok(Reloaded { changes: proposal.changes, warnings: proposal.warnings })
     }
 
+    fn alerts(&self, new: &Config) -> Result<NewAlerts, AlertsError> {
+        let old = self.standing.config();
+        let is_same = (&old.alerts, &old.failover.dns_servers) == (&new.alerts, &new.failover.dns_servers);
+        if is_same { Ok(NewAlerts::AsBefore) } else { Alerts::prepare(new, &self.alert_counts).map(NewAlerts::From) }
+    }
+
     fn renewal(
         &self,
         new: &Config,
@@ -112,10 +190,9 @@ impl Reloader {
             shards: Arc::new(Reload { plan, rate_limit: plan::rate_limit(new) }),
             lookout,
             limits: plan::limits(new),
-            interval: new.metrics.collection_interval,
-            api: new.api.clone(),
+            config: new.clone(),
             in_force: in_force.to_vec(),
-            drain_timeout: new.server.drain_timeout,
+            alerts: self.alerts(new)?,
             certificate,
             level: Some(level).filter(|level| **level != self.standing.config().logging.level).cloned(),
             taken,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use loka_proto::{End, Filtered, PoolLoss, Reject};
-use loka_stratum::export::FAMILIES;
+use loka_stratum::export::{FAMILIES, WORKER_FAMILIES};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,8 @@ fn every_metric_is_documented_in_order() {
     let text = read("config/METRICS.md");
     let documented: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let exported: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    let exported = FAMILIES.iter().map(|family| family.name);
+    let exported: Vec<&str> = exported.chain(WORKER_FAMILIES.iter().map(|family| family.name)).collect();
     assert_eq!(documented, exported);
 }
 
@@ -124,6 +125,7 @@ fn links_of_the_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "SECURITY.md",
         "config/README.md",
+        "config/ALERTS.md",
         "config/OPERATING.md",
         "config/SIZING.md",
         "config/TUNING.md",

@@ -86,6 +86,23 @@ impl Proxy {
         Self::spawn(limited(limit), SocketAddr::from(([127, 0, 0, 1], free_port())), pool, arguments)
     }
 
+    /// The same with a program of the test's choice that ends up as the proxy.
+    pub(crate) fn start_as(program: Command, pool: SocketAddr, arguments: &[&str]) -> Proxy {
+        Self::spawn(program, SocketAddr::from(([127, 0, 0, 1], free_port())), pool, arguments)
+    }
+
+    /// The root folder as the proxy sees it.
+    pub(crate) fn root(&self) -> std::path::PathBuf {
+        format!("/proc/{}/root", self.child.id()).into()
+    }
+
+    /// Its files may grow as large as they like from now on.
+    pub(crate) fn lift_file_size(&self) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let none = Rlimit { current: None, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, none).unwrap();
+    }
+
     fn spawn(mut program: Command, address: SocketAddr, pool: SocketAddr, arguments: &[&str]) -> Proxy {
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
         program

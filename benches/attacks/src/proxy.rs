@@ -39,7 +39,9 @@ impl Proxy {
             .args(["--listen", &address.to_string(), "--pool", &pool.to_string(), "--shards", "1"])
             .args(["--cpus", &arguments.proxy_cpu.to_string(), "--log-level", "error"])
             .args(["--set", &format!("metrics.prometheus_port={}", metrics.port())])
-            .args(["--set", HANDSHAKE_TIMEOUT]);
+            .args(["--set", HANDSHAKE_TIMEOUT])
+            // Scanners speak HTTP, and come from the loopback as all attackers here do.
+            .args(["--set", "metrics.miner_port_from="]);
         match mode {
             Mode::Guarded => {}
             Mode::Bare => {

@@ -1,6 +1,6 @@
 //! The table of a run, for people.
 
-use crate::trial::Trial;
+use crate::trial::{Phases, Trial};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -22,19 +22,21 @@ fn largest(counts: &BTreeMap<String, f64>) -> String {
 
 /// One trial in one line, while the run goes on.
 pub(crate) fn line(trial: &Trial) -> String {
-    let Trial { before, during, after, .. } = trial;
+    let Trial { proxied, direct, .. } = trial;
+    let [p50_before, p50_during, p50_after] = proxied.triple(|report| report.submit_us.p50);
+    let [before, during, after] = proxied.triple(|report| report.submit_us.p99);
     let mut text = format!(
         "{:<12} {:<8} p50 {}/{}/{} us  p99 {}/{}/{} us  +{} us, without the proxy +{} us  newcomers {} (slowest {} ms)  memory {:.1}/{:.1}/{:.1} MiB",
         format!("{:?}", trial.attack),
         trial.mode.name(),
-        before.submit_us.p50,
-        during.submit_us.p50,
-        after.submit_us.p50,
-        before.submit_us.p99,
-        during.submit_us.p99,
-        after.submit_us.p99,
-        trial.added_p99_us(),
-        trial.machine_p99_us(),
+        p50_before,
+        p50_during,
+        p50_after,
+        before,
+        during,
+        after,
+        proxied.added_p99_us(),
+        direct.added_p99_us(),
         trial.newcomers.tried,
         trial.newcomers.slowest_ms,
         mib(trial.memory.before),
@@ -56,21 +58,19 @@ pub(crate) fn table(machine: &str, trials: &[Trial]) -> String {
          |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
     for trial in trials {
-        let Trial { before, during, after, direct, attackers, newcomers, memory, counted, pool, .. } = trial;
-        let triple = |of: fn(&loka_rig::SwarmReport) -> u64| {
-            format!("{} / {} / {}", of(before), of(during), of(after))
+        let Trial { proxied, direct, attackers, newcomers, memory, counted, pool, .. } = trial;
+        let during = &proxied.during;
+        let triple = |phases: &Phases, of: fn(&loka_rig::SwarmReport) -> u64| {
+            phases.triple(of).map(|figure| figure.to_string()).join(" / ")
         };
         let cells = [
             format!("{:?}", trial.attack),
             trial.mode.name().to_owned(),
-            triple(|report| report.submit_us.p50),
-            triple(|report| report.submit_us.p99),
-            format!(
-                "{} / {} / {}",
-                direct.before.submit_us.p99, direct.during.submit_us.p99, direct.after.submit_us.p99
-            ),
-            format!("{}, {}", trial.added_p99_us(), trial.machine_p99_us()),
-            triple(|report| report.send_lag_us.p99),
+            triple(proxied, |report| report.submit_us.p50),
+            triple(proxied, |report| report.submit_us.p99),
+            triple(direct, |report| report.submit_us.p99),
+            format!("{}, {}", proxied.added_p99_us(), direct.added_p99_us()),
+            triple(proxied, |report| report.send_lag_us.p99),
             format!(
                 "{}, {}, {}; {}",
                 during.shares.sent,

@@ -30,11 +30,11 @@ const BRANCHES: usize = 32;
 pub(crate) struct Trial {
     pub(crate) attack: Conduct,
     pub(crate) mode: Mode,
-    pub(crate) before: SwarmReport,
-    pub(crate) during: SwarmReport,
-    pub(crate) after: SwarmReport,
-    /// The same load beside it, straight to the pool.
-    pub(crate) direct: Direct,
+    /// Of miners behind the proxy.
+    pub(crate) proxied: Phases,
+    /// Of as many miners with as many shares that do not go through the proxy, at the same times. An attack that goes past them
+    /// all the same slows them only by what it takes of the kernel and of the CPU that pool, generator and attackers share.
+    pub(crate) direct: Phases,
     pub(crate) newcomers: Newcomers,
     pub(crate) memory: Memory,
     pub(crate) proxy_cpu_share: f64,
@@ -43,13 +43,25 @@ pub(crate) struct Trial {
     pub(crate) pool: PoolReport,
 }
 
-/// As many miners with as many shares that do not go through the proxy, at the same times. An attack that goes past them all the
-/// same slows them only by what it takes of the kernel and of the CPU that pool, generator and attackers share.
+/// What one load found, before an attack, while it went on, and after it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Direct {
+pub(crate) struct Phases {
     pub(crate) before: SwarmReport,
     pub(crate) during: SwarmReport,
     pub(crate) after: SwarmReport,
+}
+
+impl Phases {
+    /// A figure of each.
+    pub(crate) fn triple(&self, of: fn(&SwarmReport) -> u64) -> [u64; 3] {
+        [of(&self.before), of(&self.during), of(&self.after)]
+    }
+
+    /// By how much the attack raised the 99th percentile.
+    pub(crate) fn added_p99_us(&self) -> u64 {
+        let [before, during, after] = self.triple(|report| report.submit_us.p99);
+        during.saturating_sub(before.max(after))
+    }
 }
 
 /// Bytes of the proxy's private memory.
@@ -70,20 +82,11 @@ pub(crate) struct Newcomers {
 }
 
 impl Trial {
-    /// By how much the attack raised the 99th percentile of the miners behind the proxy.
-    pub(crate) fn added_p99_us(&self) -> u64 {
-        added_p99_us(&self.before, &self.during, &self.after)
-    }
-
-    /// The same of the miners that do not use it: what the machine adds.
-    pub(crate) fn machine_p99_us(&self) -> u64 {
-        added_p99_us(&self.direct.before, &self.direct.during, &self.direct.after)
-    }
-
     /// What honest miners noticed, or memory took, beyond what was promised.
     pub(crate) fn problem(&self) -> Option<String> {
         let mut found = Vec::new();
-        for (when, report) in [("before", &self.before), ("during", &self.during), ("after", &self.after)] {
+        let Phases { before, during, after } = &self.proxied;
+        for (when, report) in [("before", before), ("during", during), ("after", after)] {
             let (astray, gone) = (report.shares.astray(), report.disconnected);
             // Of fifty jobs a second, shares that are on their way are rejected when one voids those before it.
             let rejected = if self.attack == Conduct::NeverReads { 0 } else { report.shares.rejected };
@@ -98,7 +101,7 @@ impl Trial {
             found
                 .push(format!("{} of {} newcomers got no work", self.newcomers.failed, self.newcomers.tried));
         }
-        let (added, machine) = (self.added_p99_us(), self.machine_p99_us());
+        let (added, machine) = (self.proxied.added_p99_us(), self.direct.added_p99_us());
         if added > machine + ADDED_P99_US_MAX {
             found.push(format!("p99 is {added} us above the quiet one, {machine} us without the proxy"));
         }
@@ -110,10 +113,6 @@ impl Trial {
         let what = format!("{:?}, {}", self.attack, self.mode.name());
         (!found.is_empty()).then(|| format!("{what}: {}", found.join("; ")))
     }
-}
-
-fn added_p99_us(before: &SwarmReport, during: &SwarmReport, after: &SwarmReport) -> u64 {
-    during.submit_us.p99.saturating_sub(before.submit_us.p99.max(after.submit_us.p99))
 }
 
 /// Attackers at one time.
@@ -154,10 +153,8 @@ pub(crate) fn run(
     Ok(Trial {
         attack,
         mode,
-        before: before.proxied,
-        during: besieged.honest.proxied,
-        after: after.proxied,
-        direct: Direct { before: before.direct, during: besieged.honest.direct, after: after.direct },
+        proxied: Phases { before: before.proxied, during: besieged.honest.proxied, after: after.proxied },
+        direct: Phases { before: before.direct, during: besieged.honest.direct, after: after.direct },
         newcomers: besieged.newcomers,
         memory,
         proxy_cpu_share: besieged.cpu_share,

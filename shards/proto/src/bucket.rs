@@ -36,6 +36,11 @@ impl Bucket {
         self.debt(depth_us, now)
     }
 
+    /// Gives back `cost_us` that was taken and not needed; what would flow over is lost.
+    pub fn give_back(&mut self, cost_us: u64, now: Tick) {
+        self.full_at = Tick(self.full_at.0.saturating_sub(cost_us)).max(now);
+    }
+
     /// Microseconds until there is something in it again; zero when there is.
     #[must_use]
     pub fn debt(&self, depth_us: u64, now: Tick) -> u64 {
@@ -60,6 +65,16 @@ mod tests {
         assert_eq!((0..20).filter(|_| bucket.take(10, 100, now)).count(), 10);
         assert!(!bucket.take(10, 100, now + 9) && bucket.take(10, 100, now + 10));
         assert!(!bucket.is_full(now + 109) && bucket.is_full(now + 110));
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again_and_no_more() {
+        let (mut bucket, now) = (Bucket::default(), Tick(5_000));
+        assert!(bucket.take(100, 100, now) && !bucket.take(10, 100, now));
+        bucket.give_back(10, now);
+        assert!(bucket.take(10, 100, now) && !bucket.take(1, 100, now));
+        bucket.give_back(1_000, now);
+        assert!(bucket.take(100, 100, now) && !bucket.take(1, 100, now));
     }
 
     #[test]

@@ -28,4 +28,4 @@ pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;
 pub use verdict::{RejectClass, Verdict};
 pub use wire::Parser;
-pub use workers::{WorkerCounts, WorkerId, WorkerNews, Workers};
+pub use workers::{HASHES_OF_ONE, ShareEvent, ShareFate, WorkerCounts, WorkerId, WorkerNews, Workers};

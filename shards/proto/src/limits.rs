@@ -63,6 +63,9 @@ pub const JOB_BODY_BYTES_MAX: usize = 16 * 1024;
 pub const WORKERS_MAX: usize = 32;
 /// Workers that a shard tells apart: twice as many as it has connections. Names are invented by whoever connects.
 pub const WORKERS_PER_SHARD_MAX: usize = 65_536;
+/// Shares that came to nothing that a shard tells of one by one between two reports, half a second: many more than a farm has
+/// that is well. Beyond it they are counted only.
+pub const SHARE_EVENTS_MAX: usize = 512;
 /// Bytes that are kept of what a miner calls itself.
 pub const AGENT_BYTES_MAX: usize = 64;
 /// Spellings of these that a shard tells apart.

@@ -246,6 +246,12 @@ impl Session {
         }
     }
 
+    /// Whether it has said something that is not blank. Before, it may be anybody.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.first_byte_seen
+    }
+
     /// Whether the miner is through with its handshake and has its pool: it is in nobody's way to be served first.
     #[must_use]
     pub fn is_at_work(&self) -> bool {

@@ -133,6 +133,8 @@ pub struct PoolStats {
     pub jobs: u64,
     /// Shares accepted.
     pub accepted: u64,
+    /// Sum of their difficulties.
+    pub accepted_difficulty: f64,
     /// Shares rejected.
     pub rejected: u64,
     /// Of those, such as speak of the pool: not those of a miner that has sent many bad shares and never a good one.
@@ -153,6 +155,7 @@ impl PoolStats {
         self.subscribed += other.subscribed;
         self.jobs += other.jobs;
         self.accepted += other.accepted;
+        self.accepted_difficulty += other.accepted_difficulty;
         self.rejected += other.rejected;
         self.blamed += other.blamed;
         self.lost += other.lost;
@@ -162,12 +165,15 @@ impl PoolStats {
         }
     }
 
-    /// Counts an answer to a share that waited this long. `is_telling`: a rejection speaks of the pool.
-    pub(crate) fn verdict(&mut self, verdict: Verdict, waited_us: u64, is_telling: bool) {
+    /// Counts an answer to a share of this difficulty that waited this long. `is_telling`: a rejection speaks of the pool.
+    pub(crate) fn verdict(&mut self, verdict: Verdict, difficulty: f64, waited_us: u64, is_telling: bool) {
         let power = waited_us.max(1).ilog2() as usize;
         self.slowness[power.min(SLOWNESS_MAX - 1)] += 1;
         match verdict {
-            Verdict::Accepted => self.accepted += 1,
+            Verdict::Accepted => {
+                self.accepted += 1;
+                self.accepted_difficulty += difficulty;
+            }
             Verdict::Rejected(_) => {
                 self.rejected += 1;
                 self.blamed += u64::from(is_telling);

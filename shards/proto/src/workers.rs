@@ -7,19 +7,25 @@
 
 mod agents;
 mod counts;
+mod events;
 #[cfg(test)]
 mod tests;
 
 pub use agents::AgentId;
 pub use counts::WorkerCounts;
+pub use events::{ShareEvent, ShareFate};
 
 use crate::limits::WORKERS_PER_SHARD_MAX;
 use crate::session::{PoolId, Reject};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use agents::Agents;
+use events::ShareEvents;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Hashes that a share of difficulty one stands for.
+pub const HASHES_OF_ONE: f64 = 4_294_967_296.0;
 
 /// Names a worker in its shard, for as long as a connection has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +89,7 @@ pub struct Workers {
     /// The number of the first change. Numbers come round, so a change is known by its worker too.
     first: u32,
     agents: Agents,
+    events: ShareEvents,
     untold: u64,
 }
 
@@ -95,6 +102,7 @@ impl Default for Workers {
             changes: VecDeque::new(),
             first: 0,
             agents: Agents::default(),
+            events: ShareEvents::default(),
             untold: 0,
         }
     }
@@ -209,13 +217,29 @@ impl Workers {
                 counts.accepted_difficulty += difficulty;
                 change.accepted_at = Some(now);
             }
-            Verdict::Rejected(class) => bump(&mut counts.rejected[class.index()]),
+            Verdict::Rejected(class) => {
+                bump(&mut counts.rejected[class.index()]);
+                let (worker, fate) = (&self.entries[id.index()].name, ShareFate::Rejected(class));
+                let pool = Some(pool);
+                self.events.add(|| ShareEvent {
+                    worker: worker.clone(),
+                    pool,
+                    fate,
+                    difficulty,
+                    waited_us,
+                    at: now,
+                });
+            }
         }
     }
 
-    /// A share that the proxy refused.
-    pub(crate) fn refused(&mut self, id: WorkerId, reject: Reject) {
+    /// A share that the proxy refused; `pool`: whose work it was made of, where that is known.
+    pub(crate) fn refused(&mut self, id: WorkerId, reject: Reject, pool: Option<PoolId>, now: Tick) {
         bump(&mut self.change(id).counts.refused[reject.index()]);
+        let (worker, fate) = (&self.entries[id.index()].name, ShareFate::Refused(reject));
+        let event =
+            || ShareEvent { worker: worker.clone(), pool, fate, difficulty: 0.0, waited_us: 0, at: now };
+        self.events.add(event);
     }
 
     /// A share that was never answered.
@@ -249,6 +273,11 @@ impl Workers {
                 self.forget(change.worker);
             }
         }
+    }
+
+    /// Tells of the shares that came to nothing since it was last asked, and gives the number of those that were too many.
+    pub fn tell_events(&mut self, to: &mut Vec<ShareEvent>) -> u64 {
+        self.events.tell(to)
     }
 
     /// Where the change of a worker stands that is still to be told.

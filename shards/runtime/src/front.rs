@@ -1,11 +1,13 @@
-//! What a miner's connection begins with, where the listener asks for it: the header of a proxy in front, then TLS or
+//! What a miner's connection begins with, where the listener asks for it: the header of a proxy in front, then TLS, HTTP or
 //! plain Stratum.
 //!
 //! It reads bytes that somebody else keeps and keeps none itself. Whether the peer may speak for others at all, how long
 //! its first bytes may take, and what a listener does with a kind it does not want, is decided elsewhere.
 
+pub(crate) mod http;
 pub(crate) mod proxy_header;
 
+use http::{HttpBytes, http_bytes};
 use proxy_header::{HEADER_BYTES_MAX, ProxyError};
 use std::net::SocketAddr;
 use thiserror::Error;
@@ -21,8 +23,10 @@ const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 pub(crate) struct Asks {
     /// A header that tells the miner's address must come first.
     pub(crate) proxy_header: bool,
-    /// TLS and plain Stratum are to be told apart; otherwise all is plain.
+    /// TLS and what is plain are to be told apart; otherwise all is plain.
     pub(crate) tls: bool,
+    /// HTTP and plain Stratum are to be told apart.
+    pub(crate) http: bool,
 }
 
 /// What the first bytes are.
@@ -39,6 +43,8 @@ pub(crate) enum First {
     },
     /// A TLS handshake begins.
     Tls,
+    /// A request of HTTP begins.
+    Http,
     /// Anything else.
     Plain,
     /// What was asked for did not come: the connection is of no use.
@@ -73,13 +79,13 @@ pub(crate) fn first(bytes: &[u8], asks: Asks) -> First {
             Err(error) => First::Bad(FrontError::Proxy(error)),
         };
     }
-    if !asks.tls {
-        return First::Plain;
-    }
-    match first_bytes(bytes) {
-        FirstBytes::NeedMore => First::NeedMore,
-        FirstBytes::Tls => First::Tls,
-        FirstBytes::Plain => First::Plain,
+    let tls = if asks.tls { first_bytes(bytes) } else { FirstBytes::Plain };
+    let http = if asks.http { http_bytes(bytes) } else { HttpBytes::Other };
+    match (tls, http) {
+        (FirstBytes::Tls, _) => First::Tls,
+        (_, HttpBytes::Http) => First::Http,
+        (FirstBytes::NeedMore, _) | (_, HttpBytes::NeedMore) => First::NeedMore,
+        (FirstBytes::Plain, HttpBytes::Other) => First::Plain,
     }
 }
 
@@ -99,8 +105,8 @@ pub(crate) fn first_bytes(bytes: &[u8]) -> FirstBytes {
 mod tests {
     use super::*;
 
-    const BOTH: Asks = Asks { proxy_header: true, tls: true };
-    const TLS: Asks = Asks { proxy_header: false, tls: true };
+    const BOTH: Asks = Asks { proxy_header: true, tls: true, http: false };
+    const TLS: Asks = Asks { proxy_header: false, tls: true, http: false };
 
     #[test]
     fn tls_is_known_by_two_bytes_and_all_else_by_the_first_that_differs() {
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_listener_gets_what_it_asks_for_and_nothing_else() {
-        let none = Asks { proxy_header: false, tls: false };
+        let none = Asks { proxy_header: false, tls: false, http: false };
         let hello = b"\x16\x03\x01";
         assert_eq!(first(hello, none), First::Plain);
         assert_eq!(first(b"", none), First::Plain);
@@ -139,6 +145,22 @@ mod tests {
     }
 
     #[test]
+    fn http_is_told_from_tls_and_stratum_where_it_is_asked_for() {
+        let get = b"GET /health HTTP/1.1\r\n";
+        for tls in [false, true] {
+            let asks = Asks { proxy_header: false, tls, http: true };
+            assert_eq!(first(get, asks), First::Http);
+            assert_eq!(first(b"GE", asks), First::NeedMore);
+            assert_eq!(first(b"", asks), First::NeedMore);
+            assert_eq!(first(b"{", asks), First::Plain);
+            assert_eq!(first(b"\x16\x03", asks), if tls { First::Tls } else { First::Plain });
+            assert_eq!(first(get, Asks { http: false, ..asks }), First::Plain);
+        }
+        let asks = Asks { proxy_header: true, tls: true, http: true };
+        assert_eq!(first(get, asks), First::Bad(FrontError::Proxy(ProxyError::Absent)));
+    }
+
+    #[test]
     fn behind_a_header_comes_what_came_without_one() {
         let bytes = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 3333\r\n\x16\x03\x01";
         for cut in 0..=bytes.len() {
@@ -152,7 +174,7 @@ mod tests {
                     let rest = first(&bytes[consumed..cut], TLS);
                     assert_eq!(rest, if cut - consumed < 2 { First::NeedMore } else { First::Tls });
                 }
-                other @ (First::Tls | First::Plain | First::Bad(_)) => panic!("{other:?}"),
+                other @ (First::Tls | First::Http | First::Plain | First::Bad(_)) => panic!("{other:?}"),
             }
         }
     }

@@ -8,6 +8,7 @@ mod buffers;
 mod clock;
 pub mod cores;
 mod dial;
+mod door;
 mod front;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -29,9 +30,10 @@ mod visitors;
 
 pub use allocator::AllocatorFigures;
 pub use clock::Clock;
+pub use door::{Guest, HttpDoor, HttpGuests, http_door};
 pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Reload, Report, ShardEnd, Shell, mailbox};
-pub use plan::{PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};
+pub use plan::{HttpPlan, PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};
 pub use quota::{Excess, Quotas, Rates};
 pub use shard::{MemoryLoad, Ready, ShardError, ShardHandle, Start, spawn};
 pub use socks::{SocksError, SocksLogin, SocksTarget};

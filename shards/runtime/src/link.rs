@@ -224,7 +224,7 @@ impl Side {
     }
 }
 
-/// The first bytes of a miner's connection, of which it is not known yet whether a proxy, TLS or Stratum begins.
+/// The first bytes of a miner's connection, of which it is not known yet whether a proxy, TLS, HTTP or Stratum begins.
 #[derive(Debug)]
 pub(crate) struct Front {
     /// At most [`FRONT_BYTES_MAX`](crate::front::FRONT_BYTES_MAX) and one read.

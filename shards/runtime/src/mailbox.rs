@@ -12,7 +12,7 @@ use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
 use loka_proto::limits::POOLS_MAX;
 use loka_proto::middleware::RateLimit;
-use loka_proto::{Stats, WorkerNews};
+use loka_proto::{ShareEvent, Stats, Tick, WorkerNews};
 use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,6 +74,12 @@ pub struct Report {
     pub visitors: Vec<VisitorNews>,
     /// What was counted of workers, of some of them later.
     pub workers: Vec<WorkerNews>,
+    /// Shares that came to nothing, at most [`SHARE_EVENTS_MAX`](loka_proto::limits::SHARE_EVENTS_MAX).
+    pub events: Vec<ShareEvent>,
+    /// How many more there were.
+    pub events_missed: u64,
+    /// When the report was finished, by the clock that events are told by.
+    pub finished: Tick,
 }
 
 impl Report {
@@ -83,6 +89,9 @@ impl Report {
         self.shell = Shell::default();
         self.visitors.clear();
         self.workers.clear();
+        self.events.clear();
+        self.events_missed = 0;
+        self.finished = Tick(0);
     }
 }
 

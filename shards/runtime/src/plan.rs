@@ -1,5 +1,6 @@
 //! What a shard is told to do. Made by the control plane; a shard only reads it.
 
+use crate::door::HttpDoor;
 use crate::poller::Wait;
 use crate::socks::{SocksLogin, SocksTarget};
 use crate::visitors::Guard;
@@ -15,12 +16,12 @@ use std::sync::Arc;
 pub mod limits {
     /// Bytes one read may take from a socket, and room for all that is read: the budget of a pool's connection per turn.
     pub const READ_BYTES: usize = 64 * 1024;
+    /// The same for the pool's connection of a link that comes or goes: `NEWCOMERS_PER_TURN` of them are served in a turn.
+    pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// The same for a miner: some thirty shares. What many say at once is another miner's delay.
     pub const MINER_READ_BYTES: usize = 4 * 1024;
     /// Sockets with more to read than one read takes, of which as many go on per turn.
     pub const READ_ON_PER_TURN: usize = 4;
-    /// The same for the pool's connection of a link that comes or goes: `NEWCOMERS_PER_TURN` of them are served in a turn.
-    pub const NEWCOMER_READ_BYTES: usize = 16 * 1024;
     /// Bytes waiting for one side at which the other side is no longer read.
     pub const QUEUE_HIGH_BYTES: usize = 64 * 1024;
     /// Most bytes that can wait for one side: the mark above and the output of one more call.
@@ -84,6 +85,8 @@ pub mod limits {
     /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
     /// come five seconds apart from each.
     pub const WORKERS_PER_REPORT: usize = 4_096;
+    /// Connections that speak HTTP and may wait for the thread that does; each holds a descriptor.
+    pub const GUESTS_MAX: usize = 256;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 
@@ -170,6 +173,15 @@ impl PoolPlan {
     }
 }
 
+/// HTTP where miners connect.
+#[derive(Debug, Clone)]
+pub struct HttpPlan {
+    /// Who may ask; for others it is a port of miners and nothing else.
+    pub from: Vec<IpNet>,
+    /// Where their connections are handed in.
+    pub door: HttpDoor,
+}
+
 /// What the control plane says of a pool while shards run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolNow {
@@ -204,6 +216,8 @@ pub struct ShardPlan {
     pub miner_tls: Option<Arc<ServerConfig>>,
     /// Connections from these networks must begin with a PROXY header.
     pub proxies: Vec<IpNet>,
+    /// Who may speak HTTP on plain listeners; `None`: nobody.
+    pub http: Option<HttpPlan>,
     /// Microseconds an attempt to reach the pool may take.
     pub connect_us: u64,
     /// Miners this shard may hold, at most [`limits::CONNECTIONS_PER_SHARD_MAX`].

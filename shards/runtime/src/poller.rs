@@ -121,6 +121,11 @@ impl Poller {
         Ok(epoll::modify(&self.set, socket, EventData::new_u64(token), interest.flags() | EventFlags::ET)?)
     }
 
+    /// Watches a socket no longer, which somebody else goes on with. One that is closed needs not be told.
+    pub(crate) fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.set, socket)?)
+    }
+
     /// Watches a listener, which is told of for as long as somebody waits.
     pub(crate) fn add_listener(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.set, socket, EventData::new_u64(token), EventFlags::IN)?)

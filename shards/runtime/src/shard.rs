@@ -7,6 +7,7 @@
 mod accounts;
 mod dialing;
 mod entrance;
+mod guests;
 mod kicks;
 mod links;
 mod overload;

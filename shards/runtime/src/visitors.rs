@@ -172,7 +172,7 @@ impl Visitors {
         }
         let host = host_of(address);
         let connections_max = self.guard.connections_max;
-        let pace_us = self.guard.connects_per_minute.map_or(0, |limit| cost_us(1, limit));
+        let pace_us = self.pace_us();
         let Some(visitor) = self.visitor(host, now) else { return Ok(()) };
         if now < visitor.blocked_until {
             return Err(Refused::Blocked);
@@ -186,6 +186,11 @@ impl Visitors {
         visitor.connections += 1;
         self.note(host);
         Ok(())
+    }
+
+    /// What a connection costs.
+    fn pace_us(&self) -> u64 {
+        self.guard.connects_per_minute.map_or(0, |limit| cost_us(1, limit))
     }
 
     /// The record of an address; `None` when the table is full of others that matter.
@@ -228,9 +233,14 @@ impl Visitors {
     pub(crate) fn leave(&mut self, address: IpAddr, end: End, conduct: Conduct, now: Tick) -> bool {
         let host = host_of(address);
         let (score_max, block_us) = (self.guard.score_max, self.guard.block_us);
+        let pace_us = self.pace_us();
         let Some(visitor) = self.known.get_mut(&host) else { return false };
         visitor.connections = visitor.connections.saturating_sub(1);
         visitor.working = visitor.working.saturating_sub(u32::from(conduct.has_worked));
+        if end == End::Http {
+            // It asked somebody else: that takes nothing from what its miners may do.
+            visitor.connects.give_back(pace_us, now);
+        }
         if let Some(weight) = end.offence(conduct.is_miner) {
             (visitor.score, visitor.score_at) = (visitor.score(now) + weight, now);
         }
@@ -341,6 +351,9 @@ mod tests {
         let entered = (0..100).filter(|_| visitors.enter(storm, NOW).is_ok()).count();
         assert_eq!((entered, visitors.enter(storm, NOW)), (60, Err(Refused::TooOften)));
         assert_eq!(visitors.enter(storm, NOW + SECOND_US), Ok(()));
+        visitors.leave(storm, End::Http, STRANGER, NOW + SECOND_US);
+        assert_eq!(visitors.enter(storm, NOW + SECOND_US), Ok(()), "who asked by HTTP has not connected");
+        assert_eq!(visitors.enter(storm, NOW + SECOND_US), Err(Refused::TooOften));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // The dashboard: hears the live feed and shows each snapshot; asks the API for workers and blocked addresses. It only reads.
 // Whatever others say (miners, pools) becomes text, never markup. The names `view`, `pool`, `shard`, `worker`, `block`,
-// `note` and `list` stand for answers of the proxy and nothing else: a test looks up each field that is read of them.
+// `note`, `list` and `history` stand for answers of the proxy and nothing else: a test looks up each field that is read of them.
 
 import { Chart } from "./dashboard-chart.js";
 import { bytes, count, duration, hashrate, large, milliseconds, percent, perSecond, short, words } from "./dashboard-format.js";
@@ -75,18 +75,51 @@ function look() {
   if (isStuck && timer === null && feed.readyState !== EventSource.CLOSED) open();
 }
 
-// ---- What the charts show: kept in this page alone
+// ---- What the charts show: what the proxy remembers, and then what is heard
 
 let counted = [];
 let samples = [];
 let newest = null;
+/** Steps that the proxy remembers: when each ended, how long it is, and what came a second in it. */
+let past = [];
 
-/** The mean of a counter a second, over the last `ms`; null where less than a sixth of that is known, which says nothing. */
+/** What came within the steps that ended after `from` and by `to`, and how long they are. */
+function remembered(key, from, to) {
+  const steps = past.filter((one) => one.at > from && one.at <= to);
+  const sum = (what) => steps.reduce((all, one) => all + what(one), 0);
+  return { came: sum((one) => (one[key] * one.ms) / 1000), ms: sum((one) => one.ms) };
+}
+
+/** Over so much time it came; null where less than a sixth of `ms` is known, which says nothing. */
+const perTime = (came, passed, ms) => (passed < ms / 6 ? null : Math.max(0, came) / (passed / 1000));
+
+/** The mean of a counter a second, over the last `ms`, of which the proxy remembers what this page has not heard. */
 function mean(key, ms) {
   const last = counted.at(-1);
   const first = counted.find((moment) => last.at - moment.at <= ms);
-  const passed = last.at - first.at;
-  return passed < ms / 6 ? null : Math.max(0, last[key] - first[key]) / (passed / 1000);
+  const before = remembered(key, last.at - ms, first.at);
+  return perTime(last[key] - first[key] + before.came, last.at - first.at + before.ms, ms);
+}
+
+const sampleAt = (at, of) => ({
+  at, hashrate: of("work", HASHRATE_MS), accepted: of("accepted", SHARES_MS), rejected: of("rejected", SHARES_MS),
+  refused: of("refused", SHARES_MS),
+});
+
+/** Asks for what was before this page: its charts are full at once. Without an answer they begin now. */
+async function recall() {
+  const history = await ask("/api/v1/history?metric=hashrate,accepted,rejected,refused&range=15m").catch(() => null);
+  if (history === null) return;
+  past = history.unix_milliseconds.map((at, n) => ({
+    at, ms: history.step_seconds * 1000, work: history.series.hashrate[n], accepted: history.series.accepted[n],
+    rejected: history.series.rejected[n], refused: history.series.refused[n],
+  }));
+  const mine = (at) => (key, ms) => {
+    const { came, ms: passed } = remembered(key, at - ms, at);
+    return perTime(came, passed, ms);
+  };
+  const begun = samples.at(0)?.at ?? Infinity;
+  samples = [...past.filter((one) => one.at < begun).map((one) => sampleAt(one.at, mine(one.at))), ...samples];
 }
 
 function remember(view) {
@@ -99,19 +132,13 @@ function remember(view) {
   };
   // A proxy that was started again counts from the beginning, and a clock may be set back.
   const isAnew = newest !== null && (view.uptime_seconds < newest.uptime || shares.at <= newest.at);
-  if (isAnew) [counted, samples] = [[], []];
+  if (isAnew) [counted, samples, past] = [[], [], []];
   newest = { uptime: view.uptime_seconds, at: shares.at };
   counted.push(shares);
   const isKept = (moment) => shares.at - moment.at <= KEPT_MS;
   counted = counted.filter((moment) => shares.at - moment.at <= HASHRATE_MS);
   samples = samples.filter(isKept);
-  samples.push({
-    at: shares.at,
-    hashrate: mean("work", HASHRATE_MS),
-    accepted: mean("accepted", SHARES_MS),
-    rejected: mean("rejected", SHARES_MS),
-    refused: mean("refused", SHARES_MS),
-  });
+  samples.push(sampleAt(shares.at, mean));
 }
 
 const hashrateChart = new Chart(
@@ -133,7 +160,8 @@ function showView(view) {
   show("uptime", duration(view.uptime_seconds));
   document.title = `${view.state} · ${rate} · loka-stratum`;
   show("hashrate", rate);
-  const covered = Math.round((counted.at(-1).at - counted[0].at) / 1000);
+  const known = samples.find((sample) => sample.hashrate !== null)?.at ?? counted[0].at;
+  const covered = Math.round(Math.max(counted.at(-1).at - counted[0].at, Math.min(HASHRATE_MS, counted.at(-1).at - known)) / 1000);
   show("hashrate-more", last.hashrate === null ? "a mean in 10 s" : `mean of the last ${covered > 55 ? "minute" : `${covered} s`}`);
   show("miners", count(view.connections.active));
   const waiting = view.miners_waiting > 0 ? `, ${count(view.miners_waiting)} wait for a pool` : "";
@@ -307,6 +335,7 @@ at("workers-search").addEventListener("input", () => {
 at("workers-back").addEventListener("click", () => turn(-PAGE));
 at("workers-next").addEventListener("click", () => turn(PAGE));
 document.addEventListener("visibilitychange", askAll);
+recall();
 open();
 askAll();
 setInterval(askAll, ASK_EVERY_MS);

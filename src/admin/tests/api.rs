@@ -76,7 +76,8 @@ impl Site {
             kicks
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (app, thread) = (router(api.clone()), Some(thread));
+        let app = router(api.clone()).merge(crate::admin::worker_metrics::router(&api));
+        let thread = Some(thread);
         Site { app, api, drains, runtime, _aggregator: aggregator, ended, thread }
     }
 
@@ -87,6 +88,16 @@ impl Site {
             (status, to_bytes(response.into_body(), 1 << 20).await.unwrap())
         });
         (answer.0, serde_json::from_slice(&answer.1).unwrap_or(Value::Null))
+    }
+
+    fn text(&self, path: &str, host: &str) -> (u16, String) {
+        let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
+        self.runtime.block_on(async {
+            let response = self.app.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (status, String::from_utf8(bytes.to_vec()).unwrap())
+        })
     }
 
     fn get(&self, path: &str) -> (u16, Value) {
@@ -186,7 +197,9 @@ fn answers_have_the_shape_that_the_document_tells() {
     let address = json!({"address": "192.0.2.1"});
     check("post", "/api/v1/block", "200", site.act("block", &address));
     check("post", "/api/v1/kick", "200", site.act("kick", &address));
-    for path in ["status", "pools", "shards", "workers", "blocks", "events", "config", "openapi.json"] {
+    for path in
+        ["status", "pools", "shards", "workers", "blocks", "events", "history", "config", "openapi.json"]
+    {
         let path = format!("/api/v1/{path}");
         check("get", &path, "200", site.get(&path));
     }
@@ -220,6 +233,55 @@ fn workers_are_listed_and_found_by_name() {
         ("workers?limit=-1", 400),
     ] {
         assert_eq!(site.get(&format!("/api/v1/{path}")).0, status, "{path}");
+    }
+}
+
+#[test]
+fn workers_are_metrics_only_for_who_asks_and_may() {
+    let site = Site::new(TOKEN);
+    let (status, text) = site.text("/metrics/workers?top=1", "localhost");
+    assert_eq!(status, 200);
+    let workers = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("loka_stratum_worker_connections{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(workers(&text), [r#"loka_stratum_worker_connections{worker="farm.rig"} 1"#]);
+    assert_eq!(workers(&site.text("/metrics/workers?by=rejects", "localhost").1).len(), 2);
+    for (query, host, status) in [
+        ("top=0", "localhost", 400),
+        ("top=101", "localhost", 400),
+        ("by=colour", "localhost", 400),
+        ("workers=1", "localhost", 400),
+        ("top=100", "localhost", 200),
+        ("top=1", "rebound.example", 403),
+    ] {
+        assert_eq!(site.text(&format!("/metrics/workers?{query}"), host).0, status, "{query} {host}");
+    }
+}
+
+#[test]
+fn history_is_told_by_metric_and_range() {
+    let site = Site::new(TOKEN);
+    let mut now = Snapshot::clone(&site._aggregator.snapshots().latest());
+    for second in 0..=60 {
+        now.taken += Duration::from_secs(1);
+        now.stats.counts.shares.accepted += 5;
+        site.api.history.see(&now, std::time::UNIX_EPOCH + Duration::from_secs(1_000_000 + second));
+    }
+    let (status, told) = site.get("/api/v1/history?metric=accepted,response_p50_ms,accepted&range=20s");
+    assert_eq!((status, &told["step_seconds"], &told["range_seconds"]), (200, &json!(2), &json!(20)));
+    let (moments, series) = (told["unix_milliseconds"].as_array().unwrap(), &told["series"]);
+    assert_eq!((moments.len(), moments[9].as_u64()), (10, Some(1_000_060_000)));
+    assert_eq!(
+        (series["accepted"].as_array().unwrap(), series.as_object().unwrap().len()),
+        (&vec![json!(5.0); 10], 2)
+    );
+    assert_eq!(series["response_p50_ms"][0], Value::Null, "nobody has answered");
+    let (_, all) = site.get("/api/v1/history?range=24h");
+    assert_eq!((&all["step_seconds"], all["unix_milliseconds"].as_array().unwrap().len()), (&json!(30), 2));
+    assert!(all["series"]["pool_hashrate/pool"].is_array() && all["series"]["shard_busy/0"].is_array());
+    for wrong in ["metric=colour", "metric=", "range=0", "range=25h", "range=soon", "step=1"] {
+        assert_eq!(site.get(&format!("/api/v1/history?{wrong}")).0, 400, "{wrong}");
     }
 }
 

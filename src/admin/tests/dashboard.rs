@@ -109,6 +109,11 @@ fn what_the_script_reads_is_told() {
     check("list", &list);
     check("worker", &list["items"][0]);
     check("block", &api::one_block());
+    // The metrics that it asks for, as it names them.
+    let asked = SCRIPT.split("/api/v1/history?").nth(1).unwrap().split('&').next().unwrap();
+    let (status, history) = api::answer(&format!("/api/v1/history?{asked}"));
+    assert_eq!(status, 200);
+    check("history", &history);
 }
 
 #[test]

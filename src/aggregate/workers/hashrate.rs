@@ -5,8 +5,8 @@
 //! of three, which is 29 % for a share every 5 s over a minute, 7.5 % over 15 minutes and 0.8 % over a day. After a change it
 //! has gone 86 % of the way one window later. Shares are reported within half a second, which changes a mean by less than 2 %.
 
-/// Hashes that a share of difficulty one stands for.
-const HASHES: f64 = 4_294_967_296.0;
+use loka_proto::HASHES_OF_ONE;
+
 /// A worker that is younger counts as this old, in seconds: one lucky share is no hashrate.
 const AGE_S_MIN: f64 = 30.0;
 
@@ -85,7 +85,7 @@ impl Means {
         let age = seconds(first_ms, now_ms).max(AGE_S_MIN);
         // The part of the window that the worker has been there for.
         let seen = window.seconds() / 2.0 * (1.0 - window.left(age));
-        sum * window.left(seconds(self.at_ms, now_ms)) * HASHES / seen
+        sum * window.left(seconds(self.at_ms, now_ms)) * HASHES_OF_ONE / seen
     }
 
     /// Microseconds that an answer of its pool takes, lately.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_steady_miner_has_its_hashrate_from_the_first_minute_on() {
-        let true_rate = 1_000.0 / 5.0 * HASHES;
+        let true_rate = 1_000.0 / 5.0 * HASHES_OF_ONE;
         for (end_s, error) in [(60, 0.1), (600, 0.09), (90_000, 0.09)] {
             let means = steady(end_s);
             for window in WINDOWS {
@@ -131,7 +131,7 @@ mod tests {
         assert!(means.hashrate(Window::Day, 0, 3_660_000) > now / 2.0);
         let mut lucky = Means::new(0);
         lucky.add(1, 1_000.0, 0, 1);
-        assert!(lucky.hashrate(Window::Minute, 0, 1) < 1_000.0 * HASHES / 15.0);
+        assert!(lucky.hashrate(Window::Minute, 0, 1) < 1_000.0 * HASHES_OF_ONE / 15.0);
         assert_eq!((Means::new(0).hashrate(Window::Day, 0, 9), Means::new(0).response_us()), (0.0, None));
     }
 
@@ -150,7 +150,7 @@ mod tests {
             if share % 24 == 23 {
                 // Not at the share itself, which would be looked at whenever the sum is high.
                 let rate = means.hashrate(Window::Minute, 0, now_ms + 5_000);
-                let error = rate * (2.0 * 5.0 / 60.0_f64).exp() / (HASHES / 5.0) - 7.0 / 6.0;
+                let error = rate * (2.0 * 5.0 / 60.0_f64).exp() / (HASHES_OF_ONE / 5.0) - 7.0 / 6.0;
                 (squares, looks) = (squares + error * error, looks + 1.0);
             }
         }

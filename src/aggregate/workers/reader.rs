@@ -1,7 +1,7 @@
 //! How others ask the aggregator's thread about workers: through its bounded queue of wake-ups, with the answer coming back
 //! on a channel of one place. Whoever finds the queue full is told so, and nobody waits for room.
 
-use super::{WorkerBook, WorkerPage, WorkerQuery, WorkerView};
+use super::{SilentQuery, SilentWorkers, WorkerBook, WorkerPage, WorkerQuery, WorkerView};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub(in crate::aggregate) enum Wake {
 pub(in crate::aggregate) enum Question {
     Page(Box<WorkerQuery>, oneshot::Sender<WorkerPage>),
     Worker(String, oneshot::Sender<Option<WorkerView>>),
+    Silent(SilentQuery, oneshot::Sender<SilentWorkers>),
 }
 
 impl Question {
@@ -32,6 +33,7 @@ impl Question {
         match self {
             Question::Page(query, to) => drop(to.send(book.page(&query, now))),
             Question::Worker(name, to) => drop(to.send(book.worker(&name, now))),
+            Question::Silent(query, to) => drop(to.send(book.silent(&query, now))),
         }
     }
 }
@@ -75,6 +77,14 @@ impl WorkersReader {
     /// [`AskError`]: there is no answer.
     pub async fn worker(&self, name: String) -> Result<Option<WorkerView>, AskError> {
         self.ask(|to| Question::Worker(name, to)).await
+    }
+
+    /// The workers that are silent.
+    ///
+    /// # Errors
+    /// [`AskError`]: there is no answer.
+    pub async fn silent(&self, query: SilentQuery) -> Result<SilentWorkers, AskError> {
+        self.ask(|to| Question::Silent(query, to)).await
     }
 
     async fn ask<A>(&self, question: impl FnOnce(oneshot::Sender<A>) -> Question) -> Result<A, AskError> {

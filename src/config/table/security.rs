@@ -101,14 +101,14 @@ pub(in crate::config) static SECURITY_ENABLE_DDOS_PROTECTION: Key<Switch> = Key:
 pub(in crate::config) static SECURITY_ALLOW: Key<Networks> = Key::new(
     "security.allow",
     Networks { count_max: 256 },
-    (),
+    &[],
     "Only addresses in these networks may connect. Empty means all.",
 );
 
 pub(in crate::config) static SECURITY_DENY: Key<Networks> = Key::new(
     "security.deny",
     Networks { count_max: 256 },
-    (),
+    &[],
     "Addresses in these networks may not connect, whatever `allow` says.",
 );
 

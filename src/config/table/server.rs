@@ -72,7 +72,7 @@ pub(in crate::config) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
 pub(in crate::config) static SERVER_PROXY_PROTOCOL_FROM: Key<Networks> = Key::new(
     "server.proxy_protocol_from",
     Networks { count_max: 64 },
-    (),
+    &[],
     "Load balancers that tell miners' addresses: connections from these must begin with a PROXY header (version 1 or 2), \
      connections from elsewhere must not.",
 );

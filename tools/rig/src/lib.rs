@@ -5,6 +5,7 @@
 
 mod certificates;
 mod control;
+mod hook;
 mod job_clock;
 mod miner;
 mod net;
@@ -16,6 +17,7 @@ mod swarm;
 mod wire;
 
 pub use certificates::{Authority, CertificateError, SPKI_SHA256_BYTES, ServerIdentity, TlsVersions};
+pub use hook::{HookManners, HookReceiver, HookRequest};
 pub use job_clock::JobClock;
 pub use miner::{Greeting, Miner, Submit};
 pub use pool::{Misbehaviour, PoolConfig, PoolHandle, PoolReport};

@@ -172,7 +172,8 @@ impl Session {
                 let verdict = Verdict::read(envelope.result, envelope.error, envelope.reject_reason);
                 let waited_us = cx.now - request.at;
                 cx.stats.verdict(verdict, difficulty, waited_us);
-                cx.stats.pool(self.pool).verdict(verdict, waited_us, self.speaks_of_its_pool());
+                let is_telling = self.speaks_of_its_pool();
+                cx.stats.pool(self.pool).verdict(verdict, difficulty, waited_us, is_telling);
                 cx.workers.verdict(worker, verdict, difficulty, waited_us, (self.pool, cx.now));
                 self.count_verdict(cx, verdict);
                 let (mut stage, pipeline) = cx.stage();

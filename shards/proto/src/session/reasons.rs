@@ -262,7 +262,7 @@ impl PoolLoss {
 }
 
 labels! {
-    /// Why a link ended. All but the first three are somebody's fault.
+    /// Why a link ended. All but the first four are somebody's fault.
     pub enum End {
         /// The miner closed its connection.
         MinerLeft => "miner_left",
@@ -270,6 +270,8 @@ labels! {
         PoolLeft => "pool_left",
         /// The proxy is shutting down.
         Drained => "drained",
+        /// It was no miner's: it speaks HTTP, and the thread that does has taken it.
+        Http => "http",
         /// The miner's connection broke.
         MinerReset => "miner_reset",
         /// The pool's connection broke.
@@ -348,6 +350,8 @@ labels! {
         Overloaded => "overloaded",
         /// Its place was needed for others: it had not said who it was for too long, or kept much while memory was short.
         Shed => "shed",
+        /// It speaks HTTP, and as many of these wait already as may.
+        HttpBusy => "http_busy",
         /// The proxy holds as many connections as it may, or has no descriptor left.
         OverCapacity => "over_capacity",
         /// The proxy had no resources left for this connection or its pool connection.
@@ -380,6 +384,8 @@ impl End {
             | End::MinerReset
             | End::PoolLeft
             | End::Drained
+            | End::Http
+            | End::HttpBusy
             | End::PoolReset
             | End::PoolStalled
             | End::PoolUnreachable
@@ -414,6 +420,6 @@ impl End {
     /// Whether the end is a fault of somebody, not a normal leaving.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        self.index() > End::Drained.index()
+        self.index() > End::Http.index()
     }
 }

@@ -271,7 +271,8 @@ impl Session {
         cx.out.refused = Some(reject);
         if let Some(worker) = worker {
             cx.stats.counts.shares.refused += 1;
-            cx.workers.refused(worker, reject);
+            let pool = (reject.fault() == Some(Fault::Share)).then_some(self.pool);
+            cx.workers.refused(worker, reject, pool, cx.now);
         }
         // An id that is refused for its size is not sent back either.
         let id = if reject == Reject::BadId { b"null" } else { id };

@@ -30,6 +30,14 @@ fn a_worker_on_two_connections_is_one_and_goes_with_the_last() {
     assert_eq!((news.counts.accepted, news.counts.rejected[RejectClass::Stale.index()]), (1, 1));
     assert_eq!((news.counts.accepted_difficulty, news.counts.waited_us), (512.0, 400));
     assert_eq!((news.counts.is_granted, news.counts.pool), (Some(true), Some(here().0)));
+    workers.refused(one, Reject::StaleJob, None, Tick(2_000));
+    let mut events = Vec::new();
+    assert_eq!(workers.tell_events(&mut events), 0);
+    let fates: Vec<_> = events.iter().map(|event| (event.worker.as_deref(), event.fate, event.at)).collect();
+    let (rejected, refused) = (ShareFate::Rejected(RejectClass::Stale), ShareFate::Refused(Reject::StaleJob));
+    assert_eq!(fates, [(Some("farm.rig"), rejected, Tick(1_000)), (Some("farm.rig"), refused, Tick(2_000))]);
+    assert_eq!((events[0].difficulty, events[0].waited_us, events[0].pool), (512.0, 100, Some(here().0)));
+    assert_eq!(told(&mut workers).len(), 1, "the refused share");
     workers.leave(one);
     assert_eq!(told(&mut workers).iter().map(|news| news.sessions).collect::<Vec<_>>(), [-1]);
     workers.leave(two);
@@ -193,7 +201,7 @@ fn act(
         }
         Deed::Refused(_, reject) => {
             one.refused[*reject] = 1;
-            workers.refused(id, Reject::ALL[*reject]);
+            workers.refused(id, Reject::ALL[*reject], None, Tick(0));
         }
         Deed::Unanswered(_) => {
             one.unanswered = 1;

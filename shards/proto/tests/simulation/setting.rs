@@ -178,6 +178,9 @@ pub(crate) fn check_workers(shard: &mut Shard, stats: &Stats) {
         *sessions.entry(news.name.clone()).or_default() += i64::from(news.sessions);
     }
     let (shares, answers) = (&stats.counts.shares, &stats.counts.authorizations);
+    let mut events = Vec::new();
+    let missed = shard.workers.tell_events(&mut events);
+    assert_eq!(events.len() as u64 + missed, shares.refused + shares.rejected.iter().sum::<u64>());
     assert_eq!(u64::from(counts.accepted), shares.accepted);
     assert_eq!(counts.rejected.map(u64::from), shares.rejected);
     assert_eq!(counts.refusals(), shares.refused);

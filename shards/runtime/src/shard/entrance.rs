@@ -1,4 +1,4 @@
-//! The beginning of a miner's connection, where a proxy or TLS may stand before Stratum.
+//! The beginning of a miner's connection, where a proxy or TLS may stand before Stratum, or HTTP in its place.
 
 use super::Shard;
 use crate::front::{self, Asks, FRONT_BYTES_MAX, First};
@@ -13,14 +13,23 @@ use std::net::{IpAddr, SocketAddr};
 
 impl<P: Stage> Shard<P> {
     /// What must be known of a new connection before its bytes mean something; nothing for most.
-    pub(super) fn front_of(&self, is_proxy: bool, listener: usize) -> Option<Box<Front>> {
+    pub(super) fn front_of(
+        &self,
+        is_proxy: bool,
+        address: Option<IpAddr>,
+        listener: usize,
+    ) -> Option<Box<Front>> {
         let speaks = match (&self.plan.miner_tls, self.plan.speaks.get(listener)) {
             (Some(_), Some(speaks)) => *speaks,
             (None, _) | (_, None) => Speaks::Plain,
         };
-        let asks = Asks { proxy_header: is_proxy, tls: speaks == Speaks::Either };
-        let is_any = asks.proxy_header || speaks != Speaks::Plain;
-        is_any.then(|| Box::new(Front { bytes: Vec::new(), asks, is_tls: speaks == Speaks::Tls }))
+        let is_tls = speaks == Speaks::Tls;
+        let is_any = is_proxy || speaks != Speaks::Plain;
+        is_any.then(|| {
+            let http = !is_tls && self.may_ask(address);
+            let asks = Asks { proxy_header: is_proxy, tls: speaks == Speaks::Either, http };
+            Box::new(Front { bytes: Vec::new(), asks, is_tls })
+        })
     }
 
     /// Whether a connection from there speaks for others.
@@ -65,14 +74,20 @@ impl<P: Stage> Shard<P> {
                 First::Proxy { source, consumed } => {
                     front.bytes.drain(..consumed);
                     front.asks.proxy_header = false;
+                    let is_tls = front.is_tls;
                     if let Some(source) = source {
                         self.let_in(key, source.ip());
+                    }
+                    let http = !is_tls && self.may_ask(self.links[key].address);
+                    if let Some(front) = &mut self.links[key].front {
+                        front.asks.http = http;
                     }
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, ?source, "a proxy speaks for a miner");
                 }
                 First::Plain if !front.is_tls => return self.enter_plain(key),
                 First::Plain | First::Tls => return self.enter_tls(key),
+                First::Http => return self.enter_http(key),
                 First::Bad(error) => {
                     let client = self.links[key].session.client().id.0;
                     tracing::debug!(shard = self.report.shard, client, %error, "refused");

@@ -28,6 +28,9 @@ impl<P: Stage> Shard<P> {
         if reads && (told.read || told.hangup) && self.may_be_read(key) {
             let handle = |shard: &mut Self, count| {
                 shard.heard = count;
+                if shard.takes_http(key, count) {
+                    return;
+                }
                 shard.with_bytes(key, count, Session::handle_miner_bytes);
                 shard.spend(key, count);
                 shard.tell_refused(key);

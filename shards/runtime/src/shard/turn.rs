@@ -266,6 +266,8 @@ impl<P: Stage> Shard<P> {
         shell.visitors = self.visitors.len() as u64;
         self.visitors.tell(VISITORS_PER_REPORT, self.now, &mut self.report.visitors);
         self.workers.tell(WORKERS_PER_REPORT, self.now, &mut self.report.workers);
+        self.report.events_missed += self.workers.tell_events(&mut self.report.events);
+        self.report.finished = self.now;
         shell.workers = self.workers.len() as u64;
         shell.workers_untold += self.workers.take_untold();
         shell.span_us = self.now - self.last_report;
@@ -334,7 +336,7 @@ impl<P: Stage> Shard<P> {
             tracing::debug!(shard = self.report.shard, client = self.next_client, ?peer, "accepted");
         }
         self.next_client += 1;
-        let front = self.front_of(is_proxy, listener);
+        let front = self.front_of(is_proxy, address, listener);
         let entry = self.links.vacant_entry();
         let key = entry.key();
         if self.poller.add(&socket, Token::Miner(key).pack(), Interest::READ).is_err() {

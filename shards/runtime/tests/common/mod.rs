@@ -108,6 +108,7 @@ pub(crate) fn plan_for(pool: SocketAddr) -> ShardPlan {
         speaks: Vec::new(),
         miner_tls: None,
         proxies: Vec::new(),
+        http: None,
         policy: Policy::for_pool(PoolPolicy {
             host: pool.ip().to_string(),
             port: pool.port(),
@@ -163,7 +164,8 @@ impl Proxy {
                 let (pauses, dials) = (shell.pauses + report.shell.pauses, shell.dials + report.shell.dials);
                 let excesses =
                     std::array::from_fn(|index| shell.excesses[index] + report.shell.excesses[index]);
-                *shell = Shell { pauses, dials, excesses, ..report.shell };
+                let turns = shell.turns + report.shell.turns;
+                *shell = Shell { pauses, dials, excesses, turns, ..report.shell };
             });
         }
     }
