@@ -31,8 +31,8 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, Preflight};
 use loka_runtime::{
-    Command, ControlEnd, HttpGuests, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
-    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
+    ShardSpec, Start, bind_all, mailbox, spawn,
 };
 use reload::{Reloader, Renewal, Untold};
 use std::io;

@@ -156,6 +156,7 @@ pub(super) async fn reload(State(api): State<Api>, request: Request<Body>) -> Re
                 ReloadError::Config(_)
                 | ReloadError::Pools(_)
                 | ReloadError::Roster(_)
+                | ReloadError::Alerts(_)
                 | ReloadError::Certificate(_) => StatusCode::UNPROCESSABLE_ENTITY,
             };
             refuse(status, &error.to_string())

@@ -160,7 +160,7 @@ mod tests {
 
     fn gate(token: &str) -> Gate {
         let config = ApiConfig { token: Secret::new(token), hosts: vec!["Farm.example".to_owned()] };
-        Gate::new(&config, ApiRefusals::default())
+        Gate::new(tokio::sync::watch::channel(config).1, ApiRefusals::default())
     }
 
     fn headers(list: &[(HeaderName, &str)]) -> HeaderMap {

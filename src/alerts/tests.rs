@@ -189,8 +189,9 @@ impl Way {
     fn new(hook: HookReceiver, lines: &str) -> Way {
         let url = format!("url = \"http://{}/hook?token=hunter2\"\nsource = \"hall 1\"", hook.addr());
         let counts = AlertCounts::default();
-        let alerts =
-            Alerts::prepare(&config(&format!("{url}\nsecret = \"{SECRET}\"\n{lines}")), &counts).unwrap().unwrap();
+        let alerts = Alerts::prepare(&config(&format!("{url}\nsecret = \"{SECRET}\"\n{lines}")), &counts)
+            .unwrap()
+            .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut receiver = runtime.block_on(async { alerts.receiver() }).unwrap();
         receiver.patience = Duration::from_secs(2);
@@ -351,7 +352,10 @@ fn in_tls_the_receiver_must_be_who_it_says() {
     let error = test(&other, "127.0.0.1").unwrap_err().to_string();
     assert!(matches!(test(&other, "127.0.0.1"), Err(TestError::Unanswered(_))), "{error}");
     assert!(test(&good, "localhost").is_err(), "another name");
-    let missing = Alerts::prepare(&config("url = \"https://a.example/\"\nca_file = \"/nowhere/ca.pem\""), &AlertCounts::default());
+    let missing = Alerts::prepare(
+        &config("url = \"https://a.example/\"\nca_file = \"/nowhere/ca.pem\""),
+        &AlertCounts::default(),
+    );
     assert!(missing.unwrap_err().to_string().starts_with("alerts.ca_file: cannot read /nowhere/ca.pem"));
     hook.set_manners(HookManners::Answer { status: 401, headers: String::new(), text: "who?".to_owned() });
     let refused = test(&good, "127.0.0.1").unwrap_err();

@@ -297,7 +297,8 @@ mod tests {
     fn a_reload_is_told_line_by_line() {
         assert_eq!(reloaded(&json!({ "changes": [], "warnings": [] })), "reloaded: nothing has changed");
         let port = json!({ "key": "server.port", "old": 1, "new": 2, "needs_restart": true });
-        let weight = json!({ "key": "pool.weight", "pool": "a\u{1b}b", "old": 1, "new": 3, "needs_restart": false });
+        let weight =
+            json!({ "key": "pool.weight", "pool": "a\u{1b}b", "old": 1, "new": 3, "needs_restart": false });
         let told = reloaded(&json!({ "changes": [port, weight], "warnings": ["mind"] }));
         let expected = "warning: mind\nserver.port: 1 -> 2 (takes a restart)\npool.weight of ab: 1 -> 3\n\
                         reloaded: 1 changes are in force, 1 take a restart";

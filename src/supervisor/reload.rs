@@ -10,12 +10,11 @@ use crate::pools::{LookoutReload, Roster};
 use crate::reload::{ReloadCounts, ReloadError, ReloadWish, Reloaded};
 use certificate::Certificate;
 use crossbeam::channel::Sender;
-use loka_runtime::{Command, Reload};
 use loka_runtime::preflight::Preflight;
+use loka_runtime::{Command, Reload};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
 /// What the proxy is to change, all of it checked.
 pub(super) struct Renewal {
@@ -164,7 +163,11 @@ impl Reloader {
     fn alerts(&self, new: &Config) -> Result<NewAlerts, AlertsError> {
         let old = self.standing.config();
         let is_same = (&old.alerts, &old.failover.dns_servers) == (&new.alerts, &new.failover.dns_servers);
-        if is_same { Ok(NewAlerts::AsBefore) } else { Alerts::prepare(new, &self.alert_counts).map(NewAlerts::From) }
+        if is_same {
+            Ok(NewAlerts::AsBefore)
+        } else {
+            Alerts::prepare(new, &self.alert_counts).map(NewAlerts::From)
+        }
     }
 
     fn renewal(

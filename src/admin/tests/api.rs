@@ -32,9 +32,10 @@ pub(super) fn controls(token: &str) -> (Controls, Wishes, Arc<AtomicU32>) {
             drained.fetch_add(1, Ordering::Relaxed);
         }),
         config: tokio::sync::watch::channel(Arc::from([])).1,
-        api: ApiConfig { token: Secret::new(token), hosts: Vec::new() },
+        api: tokio::sync::watch::channel(ApiConfig { token: Secret::new(token), hosts: Vec::new() }).1,
         refusals: Default::default(),
         levels: Default::default(),
+        reload: Default::default(),
     };
     (controls, wishes, drains)
 }

@@ -4,7 +4,8 @@ use crate::config::form::{Switch, Text, Whole};
 use crate::config::key::Key;
 
 pub(in crate::config) static RECORDS_ENABLE: Key<Switch> =
-    Key::new("records.enable", Switch, true, "Keep records of shares, where there is a file for them.").at_start();
+    Key::new("records.enable", Switch, true, "Keep records of shares, where there is a file for them.")
+        .at_start();
 
 pub(in crate::config) static RECORDS_FILE: Key<Text> = Key::new(
     "records.file",

@@ -18,8 +18,10 @@ const TLS_SESSIONS: usize = 64;
 
 impl<P: Stage> Shard<P> {
     pub(super) fn reload(&mut self, new: &Reload) {
-        let ShardPlan { speaks, miner_tls, http, spare_buffers, interns_jobs, linger, .. } = self.plan.clone();
-        self.plan = ShardPlan { speaks, miner_tls, http, spare_buffers, interns_jobs, linger, ..new.plan.clone() };
+        let ShardPlan { speaks, miner_tls, http, spare_buffers, interns_jobs, linger, .. } =
+            self.plan.clone();
+        self.plan =
+            ShardPlan { speaks, miner_tls, http, spare_buffers, interns_jobs, linger, ..new.plan.clone() };
         keep_own_sessions(&mut self.plan.pools);
         self.pools.renew(&self.plan.pools, self.plan.connects_per_second);
         self.visitors.renew(self.plan.guard.clone());
