@@ -37,6 +37,7 @@ use loka_runtime::{
 use reload::{Reloader, Renewal, Untold};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -175,8 +176,7 @@ impl Proxy {
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
         let (http, guests) = plan::http(config).map_err(AdminError::from)?;
-        let mut plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, specs.len(), host);
-        plan.http = http;
+        let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, http, specs.len(), host);
         let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
@@ -213,15 +213,8 @@ impl Proxy {
         };
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
-        for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
-            let up = send.clone();
-            // The queue has room for one such event of each shard that is being started.
-            let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
-            let (plan, pipeline) = (plan.clone(), pipeline(config));
-            let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
-            watch_shard(spec.index, handle, send.clone())?;
-            wait_for_shard(&receive)?;
-        }
+        let posts = specs.into_iter().zip(sockets).zip(posts);
+        start_shards(posts, &plan, || pipeline(config), &send, &receive)?;
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         let alerts = start_alerts(alerts, &aggregator)?;
@@ -405,6 +398,26 @@ impl Proxy {
         );
         Ok(last)
     }
+}
+
+/// Starts one shard after the other, each with its listeners, and waits until it serves miners.
+fn start_shards<P: Stage + Send + 'static>(
+    posts: impl Iterator<Item = ((ShardSpec, Vec<OwnedFd>), Post)>,
+    plan: &ShardPlan,
+    pipeline: impl Fn() -> P,
+    events: &Sender<Event>,
+    heard: &Receiver<Event>,
+) -> Result<(), StartError> {
+    for ((spec, listeners), (mailbox, report)) in posts {
+        let up = events.clone();
+        // The queue has room for one such event of each shard that is being started.
+        let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
+        let (plan, pipeline) = (plan.clone(), pipeline());
+        let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
+        watch_shard(spec.index, handle, events.clone())?;
+        wait_for_shard(heard)?;
+    }
+    Ok(())
 }
 
 /// Which shards run on which CPUs.

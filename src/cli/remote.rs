@@ -10,11 +10,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+use ureq::http::StatusCode;
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;
 
@@ -222,6 +223,20 @@ pub(super) fn agent() -> ureq::Agent {
         .into()
 }
 
+/// What comes of a request.
+pub(super) type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+/// The status of an answer and all of its text. `base` and `path` are where it was asked for.
+///
+/// # Errors
+/// Nobody answers, the answer breaks off, or it is longer than [`ANSWER_BYTES_MAX`].
+pub(super) fn whole(answered: Answered, base: &str, path: &str) -> anyhow::Result<(StatusCode, String)> {
+    let mut answer = answered.with_context(|| format!("no proxy answers at {base}"))?;
+    let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+    let body = read.with_context(|| format!("no whole answer from {base}{path}"))?;
+    Ok((answer.status(), body))
+}
+
 impl RunningProxy {
     fn of(config: &Config) -> anyhow::Result<RunningProxy> {
         let token = config.api.token.reveal().to_owned();
@@ -258,11 +273,8 @@ impl RunningProxy {
         self.answer(request.send(body.to_string()))
     }
 
-    fn answer(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {
-        let mut response = result.with_context(|| format!("no proxy answers at http://{}", self.address))?;
-        let status = response.status();
-        let read = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        let body = read.with_context(|| format!("no whole answer from http://{}", self.address))?;
+    fn answer(&self, result: Answered) -> anyhow::Result<Value> {
+        let (status, body) = whole(result, &format!("http://{}", self.address), "")?;
         let answer: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
         if status.is_success() && answer.is_object() {
             return Ok(answer);

@@ -27,6 +27,8 @@ use terminal::{Input, Screen};
 
 /// How long a key waits for what was told meanwhile.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How often the screen is drawn anew when nothing happens, for the times on it.
+const REDRAW: Duration = Duration::from_secs(1);
 /// Characters of a line where no terminal says how many it has.
 const WIDTH: u16 = 100;
 /// The widest line, and the narrowest, that a script may ask for.
@@ -114,7 +116,7 @@ fn watch(api: Api, every: Duration) -> anyhow::Result<()> {
             Err(TryRecvError::Empty) => false,
             Err(TryRecvError::Disconnected) => anyhow::bail!("a bug: nobody asks the proxy any more"),
         };
-        if is_news || drawn.is_none_or(|drawn| drawn.elapsed() >= draw::REDRAW) {
+        if is_news || drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
             let mut fits = 0;
             screen.draw(|area, buffer| fits = draw::draw(&state, now(), area, buffer))?;
             drawn = Some(Instant::now());

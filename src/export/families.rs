@@ -350,6 +350,27 @@ pub static FAMILIES: &[Family] = &[
         out.value(&[], now.uptime.as_secs_f64());
     }),
     counter(
+        "loka_stratum_config_reloads_total",
+        &["result"],
+        "Times the configuration was read again, by result.",
+        |now, out| {
+            out.value(&["applied"], now.reloads.applied as f64);
+            out.value(&["refused"], now.reloads.refused as f64);
+        },
+    ),
+    gauge(
+        "loka_stratum_config_last_reload_successful",
+        &[],
+        "0 when the last reload was refused, else 1.",
+        |now, out| out.count(u64::from(!now.reloads.is_last_refused)),
+    ),
+    gauge(
+        "loka_stratum_config_last_reload_success_timestamp_seconds",
+        &[],
+        "When the configuration in force was taken, since 1970.",
+        |now, out| out.count(now.reloads.applied_unix_seconds),
+    ),
+    counter(
         "loka_stratum_log_lines_dropped_total",
         &[],
         "Log lines lost to a slow or full log.",

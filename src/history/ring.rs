@@ -3,11 +3,10 @@
 use super::{Metric, Past, SHARDS_KEPT_MAX};
 use crate::aggregate::Snapshot;
 use hdrhistogram::Histogram;
+use loka_proto::HASHES_OF_ONE;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Hashes that a share of difficulty one stands for.
-const HASHES: f64 = 4_294_967_296.0;
 /// Places of a row before those of pools and shards.
 const FIXED: [Metric; 7] = [
     Metric::Hashrate,
@@ -52,7 +51,7 @@ impl Mark {
     fn row(&self, before: &Mark, connections: u64) -> Box<[f32]> {
         let seconds = self.at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
         let rate = |before: u64, now: u64| (now.saturating_sub(before) as f64 / seconds) as f32;
-        let hashrate = |before: f64, now: f64| ((now - before).max(0.0) * HASHES / seconds) as f32;
+        let hashrate = |before: f64, now: f64| ((now - before).max(0.0) * HASHES_OF_ONE / seconds) as f32;
         let mut answers = self.submit_us.clone();
         // It only grows, so that nothing can be left over.
         let is_known = answers.subtract(&before.submit_us).is_ok() && !answers.is_empty();

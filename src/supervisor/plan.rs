@@ -45,6 +45,7 @@ pub(super) fn shard_plan(
     targets: &[Arc<Target>],
     pools: &[PoolNow],
     miner_tls: Option<Arc<rustls::ServerConfig>>,
+    http: Option<HttpPlan>,
     shards: usize,
     host: Preflight,
 ) -> ShardPlan {
@@ -76,7 +77,7 @@ pub(super) fn shard_plan(
         speaks: speaks(&config.server),
         miner_tls,
         proxies: config.server.proxy_protocol_from.clone(),
-        http: None,
+        http,
         policy: policy(config),
         connect_us: us(config.performance.connection_timeout),
         connections_max: usize::try_from(connections).unwrap_or(usize::MAX),

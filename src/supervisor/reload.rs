@@ -37,7 +37,7 @@ pub(super) struct Renewal {
 #[derive(Debug)]
 pub(super) enum NewAlerts {
     AsBefore,
-    From(Option<Alerts>),
+    From(Option<Box<Alerts>>),
 }
 
 impl std::fmt::Debug for Renewal {
@@ -91,7 +91,7 @@ impl Proxy {
             }
             untold.tell(&self.ends);
             if let NewAlerts::From(alerts) = renewal.alerts {
-                self.renew_alerts(alerts);
+                self.renew_alerts(alerts.map(|alerts| *alerts));
             }
         }
         // Who asked may have gone.
@@ -166,7 +166,7 @@ impl Reloader {
         if is_same {
             Ok(NewAlerts::AsBefore)
         } else {
-            Alerts::prepare(new, &self.alert_counts).map(NewAlerts::From)
+            Alerts::prepare(new, &self.alert_counts).map(|alerts| NewAlerts::From(alerts.map(Box::new)))
         }
     }
 
@@ -186,7 +186,7 @@ impl Reloader {
         };
         let shown = certificate.as_ref().map(|(_, certificate)| Arc::clone(&certificate.config));
         let (targets, first_seen) = (lookout.targets(), lookout.first_seen());
-        let plan = plan::shard_plan(&by_number, &targets, &first_seen, shown, self.shards, self.host);
+        let plan = plan::shard_plan(&by_number, &targets, &first_seen, shown, None, self.shards, self.host);
         let level = &new.logging.level;
         Ok(Renewal {
             number,

@@ -67,9 +67,10 @@ fn the_corpus_reaches_every_end() {
     // The runtime alone finds the first; the chain of these sessions limits no rate; a flood of output needs more than
     // the corpus says at once.
     let by_runtime = [End::Panicked, End::OverCapacity, End::Shed, End::BadProxyHeader, End::TlsFailed];
+    let guests = [End::Http, End::HttpBusy];
     let at_the_door =
         [End::Denied, End::Blocked, End::Kicked, End::AddressLimit, End::ConnectRate, End::Overloaded];
-    let not_here = [by_runtime.as_slice(), &at_the_door, &[End::Flood, End::OutputFlood]].concat();
+    let not_here = [by_runtime.as_slice(), &guests, &at_the_door, &[End::Flood, End::OutputFlood]].concat();
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(all.iter().any(|counts| counts.ends[end.index()] > 0), "no session ends with {end}");
     }

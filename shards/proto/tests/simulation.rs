@@ -123,9 +123,10 @@ fn tell(stats: &Stats, losses: &Losses) {
 fn check_coverage(counts: &Counts) {
     // The runtime alone finds the first; a flood of output needs more than a network's read at once.
     let by_runtime = [End::Panicked, End::OverCapacity, End::Shed, End::BadProxyHeader, End::TlsFailed];
+    let guests = [End::Http, End::HttpBusy];
     let at_the_door =
         [End::Denied, End::Blocked, End::Kicked, End::AddressLimit, End::ConnectRate, End::Overloaded];
-    let not_here = [by_runtime.as_slice(), &at_the_door, &[End::OutputFlood]].concat();
+    let not_here = [by_runtime.as_slice(), &guests, &at_the_door, &[End::OutputFlood]].concat();
     for end in End::ALL.iter().filter(|end| !not_here.contains(end)) {
         assert!(counts.ends[end.index()] > 0, "no session ended with {end}");
     }

@@ -1,16 +1,15 @@
 //! Asks the API again and again, on a thread of its own, so that a proxy that does not answer holds up no key.
 //!
-//! It only reads, needs no token and sends none, follows no redirect, and reads no answer beyond [`ANSWER_BYTES_MAX`].
+//! It only reads, needs no token and sends none, follows no redirect, and reads no answer beyond [`remote::ANSWER_BYTES_MAX`].
 
 use super::answers::{Figures, Note, Page, Pool, Status, Text, Worker};
-use anyhow::{Context, anyhow};
+use crate::cli::remote;
+use anyhow::anyhow;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes of an answer that are read.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Pools and events asked for; more fit on no screen.
 const LIST_MAX: usize = 64;
 
@@ -108,10 +107,7 @@ impl Api {
         let Api { agent, url } = self;
         let request = agent.get(format!("{url}{path}")).header("accept", "application/json");
         let request = request.query_pairs(query.iter().copied());
-        let mut answer = request.call().with_context(|| format!("no proxy answers at {url}"))?;
-        let status = answer.status();
-        let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        let body = read.with_context(|| format!("no whole answer from {url}{path}"))?;
+        let (status, body) = remote::whole(request.call(), url, path)?;
         if !status.is_success() {
             let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
             let told = Text::from(told["error"].as_str().unwrap_or("it is no proxy of this program"));

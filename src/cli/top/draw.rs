@@ -7,7 +7,7 @@ use super::units;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Characters that a figure of the whole takes with its label.
 const FIGURE_WIDTH: u16 = 20;
@@ -164,6 +164,3 @@ pub(super) fn text_of(buffer: &Buffer) -> String {
     }
     text
 }
-
-/// How often the screen is drawn anew when nothing happens, for the times on it.
-pub(super) const REDRAW: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! What is shown, and what each key changes of it. It draws nothing and asks nobody.
 
 use super::asker::{Looked, Seen, Sort, Wanted};
-use super::trend::{HASHES, Trend};
+use super::trend::Trend;
+use loka_proto::HASHES_OF_ONE;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Instant;
 
@@ -107,7 +108,8 @@ impl State {
     /// Hashes per second: lately, or since the start where there was only one look.
     pub(super) fn hashrate(&self) -> Option<f64> {
         let seen = self.seen.as_ref()?;
-        let whole = seen.figures.shares.accepted_difficulty * HASHES / seen.figures.uptime_seconds as f64;
+        let whole =
+            seen.figures.shares.accepted_difficulty * HASHES_OF_ONE / seen.figures.uptime_seconds as f64;
         if self.is_once { Some(whole).filter(|whole| whole.is_finite()) } else { self.trend.hashrate() }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The API tells sums since the start; what was added between two looks is what was mined between them.
 
+use loka_proto::HASHES_OF_ONE;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,6 @@ const SPAN: Duration = Duration::from_secs(60);
 const SPAN_MIN: Duration = Duration::from_secs(3);
 /// Looks that are kept: more than one a second takes the place of the one before it.
 const LOOKS_MAX: usize = 80;
-/// Hashes that a share of difficulty 1 stands for.
-pub(super) const HASHES: f64 = 4_294_967_296.0;
 
 /// Sums of difficulty as they were told, oldest first.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ impl Trend {
     pub(super) fn hashrate(&self) -> Option<f64> {
         let ((from, before), (to, now)) = (self.0.front()?, self.0.back()?);
         let span = to.saturating_duration_since(*from);
-        (span >= SPAN_MIN).then(|| (now - before) * HASHES / span.as_secs_f64())
+        (span >= SPAN_MIN).then(|| (now - before) * HASHES_OF_ONE / span.as_secs_f64())
     }
 }
 
@@ -57,7 +56,7 @@ mod tests {
         for second in 3..200 {
             trend.add(at(second), 1_000.0 + 10.0 * second as f64);
         }
-        assert!((trend.hashrate().unwrap() - 10.0 * HASHES).abs() < 1.0);
+        assert!((trend.hashrate().unwrap() - 10.0 * HASHES_OF_ONE).abs() < 1.0);
         for second in 200..300 {
             trend.add(at(second), 3_000.0);
         }

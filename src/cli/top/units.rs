@@ -23,19 +23,20 @@ fn scaled(value: f64) -> String {
     }
 }
 
+/// The same in a unit, which stands right behind the prefix, or behind a blank where there is none.
+fn in_unit(value: f64, unit: &str) -> String {
+    let told = scaled(value);
+    let blank = if told.ends_with(char::is_alphabetic) { "" } else { " " };
+    format!("{told}{blank}{unit}")
+}
+
 /// Hashes per second.
 pub(super) fn hashrate(per_second: f64) -> String {
-    match scaled(per_second) {
-        told if told.ends_with(char::is_alphabetic) => format!("{told}H/s"),
-        told => format!("{told} H/s"),
-    }
+    in_unit(per_second, "H/s")
 }
 
 pub(super) fn bytes(count: u64) -> String {
-    match scaled(count as f64) {
-        told if told.ends_with(char::is_alphabetic) => format!("{told}B"),
-        told => format!("{told} B"),
-    }
+    in_unit(count as f64, "B")
 }
 
 pub(super) fn difficulty(value: Option<f64>) -> String {
