@@ -4,12 +4,14 @@
 //! One thread with a runtime of its own. It moves no byte of a miner, and no shard waits for it.
 
 mod reload;
+mod watched;
 
 pub use reload::LookoutReload;
+pub use watched::{PoolView, PoolViews};
 
-use super::breaker::{Around, Breaker, Setting, Transition};
+use super::breaker::{Around, Transition};
 use super::chain::Chain;
-use super::judge::{Figures, Judge};
+use super::judge::Figures;
 use super::{Change, Findings, ResolveError, Resolver, Target, TargetError, Timeouts, Watch, shake, targets};
 use crate::aggregate::{Snapshot, SnapshotReader};
 use crate::config::{Config, FailoverConfig, Host};
@@ -25,6 +27,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
+use watched::{Elsewhere, Watched, setting, views_of, watched};
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -50,34 +53,6 @@ pub enum LookoutError {
     Thread(#[from] io::Error),
 }
 
-/// One pool, for whoever looks at it.
-#[derive(Debug, Clone)]
-pub struct PoolView {
-    /// Its name.
-    pub name: String,
-    /// Whether the configuration still has it; if not, its last miners are about to move.
-    pub is_configured: bool,
-    /// Where it is, as configured.
-    pub endpoint: String,
-    /// Lower is preferred.
-    pub priority: u32,
-    /// Its part of the miners among pools of the same priority.
-    pub weight: u32,
-    /// How far it can be trusted.
-    pub state: PoolState,
-    /// Why; empty while all is well.
-    pub cause: String,
-    /// Since when.
-    pub since: Instant,
-    /// Addresses that its name leads to now.
-    pub addresses: usize,
-    /// How often it came into each state, by the state's index.
-    pub transitions: [u64; PoolState::COUNT],
-}
-
-/// Views of all pools, in the order of the configuration.
-pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
-
 enum News {
     /// Found by those who began to watch after so many reloads.
     Names(u32, Vec<Change>),
@@ -91,53 +66,6 @@ enum News {
 struct Named {
     number: usize,
     born: u32,
-}
-
-struct Watched {
-    target: Arc<Target>,
-    is_configured: bool,
-    /// See `roster::Place`.
-    born: u32,
-    /// Where its name leads.
-    configured: Arc<[SocketAddr]>,
-    /// Where it has sent its miners, until it fails.
-    elsewhere: Option<Elsewhere>,
-    place: u32,
-    /// Where it asked its miners to go last, and when; forgotten when it fails.
-    asked: Option<(String, Instant)>,
-    breaker: Breaker,
-    judge: Judge,
-    priority: u32,
-    weight: u32,
-    transitions: [u64; PoolState::COUNT],
-}
-
-/// Where a pool has sent its miners.
-struct Elsewhere {
-    target: Arc<Target>,
-    addresses: Arc<[SocketAddr]>,
-}
-
-impl Watched {
-    fn addresses(&self) -> &Arc<[SocketAddr]> {
-        self.elsewhere.as_ref().map_or(&self.configured, |elsewhere| &elsewhere.addresses)
-    }
-
-    /// How it is spoken to where it is now.
-    fn target_now(&self) -> &Arc<Target> {
-        self.elsewhere.as_ref().map_or(&self.target, |elsewhere| &elsewhere.target)
-    }
-
-    /// Whether it has not been asked to go there already: every one of its miners is told, on every shard. A place that
-    /// could not be gone to may be named again after a while.
-    fn is_news(&self, place: &str, now: Instant) -> bool {
-        let before = self.asked.as_ref().filter(|(asked, _)| asked == place);
-        before.is_none_or(|(_, at)| self.elsewhere.is_none() && now >= *at + ASKED_AGAIN)
-    }
-
-    fn is_usable(&self) -> bool {
-        self.is_configured && self.breaker.state() != PoolState::Failed && !self.addresses().is_empty()
-    }
 }
 
 /// Watches the pools; see [`Lookout::start`].
@@ -296,34 +224,6 @@ fn timeouts(config: &Config) -> Timeouts {
     Timeouts { total: timeouts.connect + timeouts.tls + timeouts.subscribe + timeouts.job, ..timeouts }
 }
 
-fn setting(limits: &FailoverConfig) -> Setting {
-    let FailoverConfig { backoff_min, backoff_max, stable_for, .. } = *limits;
-    Setting { backoff_min, backoff_max, stable_for }
-}
-
-fn watched(
-    target: Target,
-    addresses: Vec<SocketAddr>,
-    limits: &FailoverConfig,
-    (priority, weight): (u32, u32),
-    now: Instant,
-) -> Watched {
-    Watched {
-        target: Arc::new(target),
-        is_configured: true,
-        born: 0,
-        configured: addresses.into(),
-        elsewhere: None,
-        place: 0,
-        asked: None,
-        breaker: Breaker::new(setting(limits), now),
-        judge: Judge::new(now),
-        priority,
-        weight,
-        transitions: [0; PoolState::COUNT],
-    }
-}
-
 async fn look_up(targets: &[Target], resolver: &Resolver) -> Vec<Result<super::Resolved, ResolveError>> {
     let mut found = Vec::new();
     // One after the other: each is bounded by ten seconds, and the usual farm has two.
@@ -332,22 +232,6 @@ async fn look_up(targets: &[Target], resolver: &Resolver) -> Vec<Result<super::R
         found.push(resolver.resolve(host, port).await);
     }
     found
-}
-
-fn views_of(pools: &[Watched]) -> Arc<[PoolView]> {
-    let view = |pool: &Watched| PoolView {
-        name: pool.target.name.clone(),
-        is_configured: pool.is_configured,
-        endpoint: pool.target.endpoint(),
-        priority: pool.priority,
-        weight: pool.weight,
-        state: pool.breaker.state(),
-        cause: pool.breaker.cause().to_owned(),
-        since: pool.breaker.since(),
-        addresses: pool.addresses().len(),
-        transitions: pool.transitions,
-    };
-    pools.iter().map(view).collect()
 }
 
 async fn watch_pools(
