@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 /// How long a block stays worth an alert.
 const BLOCK_STANDS: Duration = Duration::from_secs(600);
 
-/// What was counted so far, and when that last grew.
+/// What was counted so far, and when that last grew. What was there at the first look is no news.
 #[derive(Debug, Default)]
 struct Grown {
-    counted: u64,
+    counted: Option<u64>,
     at: Option<Instant>,
 }
 
 impl Grown {
     /// When it last grew, unless that is long ago.
     fn look(&mut self, count: u64, now: Instant) -> Option<Instant> {
-        if count > self.counted {
-            self.counted = count;
+        if self.counted.is_some_and(|counted| count > counted) {
             self.at = Some(now);
         }
+        self.counted = Some(count);
         self.at.filter(|at| now.saturating_duration_since(*at) < BLOCK_STANDS)
     }
 }
@@ -38,10 +38,11 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Whether a block was found that its pool took.
     pub(super) fn found(&mut self, figures: &Snapshot, now: Instant) -> Seen {
-        let Some(at) = self.taken.look(count(figures, true), now) else {
+        let count = count(figures, true);
+        let Some(at) = self.taken.look(count, now) else {
             return Seen::Well("no block was found for 10 minutes".to_owned());
         };
-        let (count, text) = (self.taken.counted, newest(figures, true));
+        let text = newest(figures, true);
         Seen::Bad(Trouble {
             text,
             value: Some(count as f64),
@@ -52,10 +53,11 @@ impl Blocks {
 
     /// Whether a pool rejected a block, or never answered.
     pub(super) fn lost(&mut self, figures: &Snapshot, now: Instant) -> Seen {
-        let Some(at) = self.not_taken.look(count(figures, false), now) else {
+        let count = count(figures, false);
+        let Some(at) = self.not_taken.look(count, now) else {
             return Seen::Well("no pool refused a block for 10 minutes".to_owned());
         };
-        let (count, text) = (self.not_taken.counted, newest(figures, false));
+        let text = newest(figures, false);
         Seen::Bad(Trouble {
             text,
             value: Some(count as f64),

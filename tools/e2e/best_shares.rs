@@ -205,9 +205,9 @@ proptest! {
     }
 }
 
-#[test]
-fn beyond_what_is_allowed_shares_are_counted_and_not_hashed() {
-    let case = Case {
+/// The smallest there is.
+fn plain() -> Case {
+    Case {
         extranonce1: "00".into(),
         prev_hash: "00".repeat(32),
         coinbase1: String::new(),
@@ -220,8 +220,12 @@ fn beyond_what_is_allowed_shares_are_counted_and_not_hashed() {
         nonce: 0,
         bits: None,
         changes: 0,
-    };
-    let mut core = run(&case);
+    }
+}
+
+#[test]
+fn beyond_what_is_allowed_shares_are_counted_and_not_hashed() {
+    let mut core = run(&plain());
     core.jobs.allow_hashes(2);
     for nonce in 1..=5 {
         core.say(
@@ -233,6 +237,31 @@ fn beyond_what_is_allowed_shares_are_counted_and_not_hashed() {
         core.say(false, r#"{"id":9,"result":true,"error":null}"#);
     }
     assert_eq!((core.stats.counts.shares.accepted, core.stats.counts.shares.unhashed), (6, 3));
+}
+
+#[test]
+fn hashing_can_be_switched_while_miners_work() {
+    let case = plain();
+    let mut core = run(&case);
+    let share = |core: &mut Core, nonce: u32| {
+        core.say(
+            true,
+            &format!(
+                r#"{{"id":9,"method":"mining.submit","params":["farm.rig","j","00","10000000","{nonce}"]}}"#
+            ),
+        );
+        core.say(false, r#"{"id":9,"result":true,"error":null}"#);
+        core.jobs.has_claims()
+    };
+    core.jobs.set_hashing(false);
+    assert!(!share(&mut core, 1), "for a job from before");
+    core.say(false, &notify_of(&case));
+    assert!(!share(&mut core, 2));
+    core.jobs.set_hashing(true);
+    assert!(!share(&mut core, 3), "of this job it is not known how");
+    core.say(false, &notify_of(&case));
+    assert!(share(&mut core, 4));
+    assert_eq!((core.stats.counts.shares.accepted, core.stats.counts.shares.unhashed), (5, 0));
 }
 
 /// What the miners know of their shares.

@@ -92,6 +92,18 @@ impl JobBodies {
         self
     }
 
+    /// Whether shares are hashed from now on: those for jobs that come from now on, or none at all.
+    pub fn set_hashing(&mut self, hashes: bool) {
+        if hashes == self.hashes {
+            return;
+        }
+        self.hashes = hashes;
+        self.works.forget_all();
+        // Their words would be known, and how they are hashed would not.
+        self.known.clear();
+        self.oldest = 0;
+    }
+
     /// Whether answered shares wait to be hashed.
     #[must_use]
     pub fn has_claims(&self) -> bool {

@@ -78,6 +78,13 @@ impl Works {
         }
     }
 
+    /// Forgets all of them, and gives no name again.
+    pub(crate) fn forget_all(&mut self) {
+        while !self.kept.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
     fn id_of(&self, place: usize) -> Option<WorkId> {
         let number = self.first.wrapping_add(u32::try_from(place).ok()?);
         // One job in four thousand million has none, and no figures.

@@ -200,6 +200,7 @@ impl<P: Stage> Shard<P> {
             self.obey(command);
         }
         self.go_on_kicking();
+        self.go_on_denying();
         self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
@@ -228,6 +229,7 @@ impl<P: Stage> Shard<P> {
                 }
                 self.switching_since = Some(self.now);
             }
+            Command::Reload(new) => self.reload(&new),
             Command::Kick(address) => self.kick(address),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::Memory(load) => self.load = load,
