@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 /// How long a block stays worth an alert.
 const BLOCK_STANDS: Duration = Duration::from_secs(600);
 
-/// What was counted so far, and when that last grew. What was there at the first look is no news.
+/// What was counted so far, and when that last grew.
 #[derive(Debug, Default)]
 struct Grown {
-    counted: Option<u64>,
+    counted: u64,
     at: Option<Instant>,
 }
 
 impl Grown {
     /// When it last grew, unless that is long ago.
     fn look(&mut self, count: u64, now: Instant) -> Option<Instant> {
-        if self.counted.is_some_and(|counted| count > counted) {
+        if count > self.counted {
+            self.counted = count;
             self.at = Some(now);
         }
-        self.counted = Some(count);
         self.at.filter(|at| now.saturating_duration_since(*at) < BLOCK_STANDS)
     }
 }
@@ -36,6 +36,11 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// What is in these figures is no news.
+    pub(super) fn know(&mut self, figures: &Snapshot) {
+        (self.taken.counted, self.not_taken.counted) = (count(figures, true), count(figures, false));
+    }
+
     /// Whether a block was found that its pool took.
     pub(super) fn found(&mut self, figures: &Snapshot, now: Instant) -> Seen {
         let count = count(figures, true);

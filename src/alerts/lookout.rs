@@ -37,7 +37,8 @@ impl Lookout {
         let AlertsConfig { fire_after, resolve_after, repeat, silent_for, silent_forget, .. } = *config;
         let times = Times { fire_after, resolve_after, repeat };
         let silent = silent_for.map(|silent_for| SilentQuery { silent_for, forget: silent_forget });
-        let (rules, book) = (Rules::new(config.clone()), AlertBook::new(times));
+        let (mut rules, book) = (Rules::new(config.clone()), AlertBook::new(times));
+        rules.know(&snapshots.latest());
         Lookout { snapshots, workers, rules, book, silent, asked: None, known: None }
     }
 

@@ -111,6 +111,12 @@ impl Rules {
         Rules { config, rejects, panics: None, panics_seen: 0, descriptors_short: false, blocks }
     }
 
+    /// What these figures have counted was told by others before, or was before anybody was to be told.
+    pub(super) fn know(&mut self, figures: &Snapshot) {
+        self.panics_seen = figures.stats.counts.ends[End::Panicked.index()];
+        self.blocks.know(figures);
+    }
+
     /// Looks at everything. `silent` is `None` where nobody knows who is.
     pub(super) fn look(
         &mut self,

@@ -131,7 +131,11 @@ fn blocks_that_pools_took_and_those_that_they_did_not() {
         seen(rules, &Snapshot { taken: at, ..now.clone() }, None, id)
     };
     now.stats.counts.block_candidates[BlockAnswer::Accepted.index()] = 7;
-    assert!(is_well(&sighted(&mut rules, &now, "block_found", 0)), "these were found before");
+    now.stats.counts.ends[End::Panicked.index()] = 1;
+    rules.know(&now);
+    for id in ["block_found", "panics"] {
+        assert!(is_well(&sighted(&mut rules, &now, id, 0)), "that was before: {id}");
+    }
     now.stats.counts.block_candidates[BlockAnswer::Accepted.index()] = 8;
     now.finds = vec![(0, Arc::new(candidate(0xab)))];
     let told = title(sighted(&mut rules, &now, "block_found", 1));
