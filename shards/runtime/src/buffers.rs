@@ -10,7 +10,9 @@ const SENT_BYTES_MAX: usize = 64 * 1024;
 /// Spare buffers of a shard, so that a slow moment of many links does not go to the allocator for each.
 #[derive(Debug)]
 pub(crate) struct Spares {
-    free: Vec<Vec<u8>>,
+    /// Boxed as queues have them: they change hands, and nothing is made anew.
+    #[allow(clippy::vec_box, reason = "a box goes from here to a queue and comes back")]
+    free: Vec<Box<Waiting>>,
     max: usize,
 }
 
@@ -19,73 +21,83 @@ impl Spares {
         Spares { free: Vec::new(), max }
     }
 
-    fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+    fn take(&mut self, now: Tick) -> Box<Waiting> {
+        let mut waiting = self.free.pop().unwrap_or_default();
+        waiting.moved = now;
+        waiting
     }
 
-    fn give(&mut self, mut buffer: Vec<u8>) {
-        let worth_keeping = (1..=SPARE_BYTES_MAX).contains(&buffer.capacity());
+    fn give(&mut self, mut waiting: Box<Waiting>) {
+        let worth_keeping = (1..=SPARE_BYTES_MAX).contains(&waiting.bytes.capacity());
         if worth_keeping && self.free.len() < self.max {
-            buffer.clear();
-            self.free.push(buffer);
+            waiting.bytes.clear();
+            waiting.sent = 0;
+            self.free.push(waiting);
         }
     }
 }
 
-/// Bytes that wait for one socket.
+/// Bytes of which some wait.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+struct Waiting {
     bytes: Vec<u8>,
     sent: usize,
     /// When the socket last took something, or the queue began.
     moved: Tick,
 }
 
+impl Waiting {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+}
+
+/// Bytes that wait for one socket: of most sockets none do, and those cost a pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(Option<Box<Waiting>>);
+
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.0.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_none()
     }
 
     /// Since when the socket has taken nothing, if something waits.
     pub(crate) fn stalled_since(&self) -> Option<Tick> {
-        (!self.is_empty()).then_some(self.moved)
+        self.0.as_ref().map(|waiting| waiting.moved)
     }
 
     pub(crate) fn push(&mut self, spares: &mut Spares, bytes: &[u8], now: Tick) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = spares.take();
+        if !bytes.is_empty() {
+            self.0.get_or_insert_with(|| spares.take(now)).bytes.extend_from_slice(bytes);
         }
-        if self.is_empty() {
-            self.moved = now;
-        }
-        self.bytes.extend_from_slice(bytes);
     }
 
     pub(crate) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.sent..])
     }
 
     /// The socket took `count` bytes.
     pub(crate) fn advance(&mut self, spares: &mut Spares, count: usize, now: Tick) {
-        self.sent += count;
-        self.moved = now;
-        if self.is_empty() {
-            spares.give(std::mem::take(&mut self.bytes));
-            self.sent = 0;
-        } else if self.sent >= SENT_BYTES_MAX {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.sent += count;
+        waiting.moved = now;
+        if waiting.len() == 0 {
+            self.clear(spares);
+        } else if waiting.sent >= SENT_BYTES_MAX {
+            waiting.bytes.drain(..waiting.sent);
+            waiting.sent = 0;
         }
     }
 
     /// Forgets what waits.
     pub(crate) fn clear(&mut self, spares: &mut Spares) {
-        spares.give(std::mem::take(&mut self.bytes));
-        self.sent = 0;
+        if let Some(waiting) = self.0.take() {
+            spares.give(waiting);
+        }
     }
 }
 
@@ -103,10 +115,15 @@ mod tests {
         queue.advance(&mut spares, 4, Tick(3));
         assert_eq!((queue.waiting(), queue.stalled_since()), (b"ef".as_slice(), Some(Tick(3))));
         queue.advance(&mut spares, 2, Tick(4));
-        assert_eq!((queue.len(), queue.bytes.capacity(), spares.free.len()), (0, 0, 1));
+        assert_eq!((queue.len(), queue.waiting(), spares.free.len()), (0, b"".as_slice(), 1));
+        queue.push(&mut spares, b"", Tick(4));
+        assert!(queue.is_empty() && queue.stalled_since().is_none());
         Queue::default().clear(&mut spares);
         assert_eq!(spares.free.len(), 1, "a queue that never held a byte leaves nothing");
         queue.push(&mut spares, b"g", Tick(5));
         assert_eq!((queue.waiting(), spares.free.len()), (b"g".as_slice(), 0));
+        assert_eq!(queue.stalled_since(), Some(Tick(5)), "what it had before is not its time");
+        queue.clear(&mut spares);
+        assert_eq!((queue.len(), spares.free.len()), (0, 1));
     }
 }

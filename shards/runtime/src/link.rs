@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn a_link_stays_small() {
         assert!(
-            size_of::<Link>() <= 720,
+            size_of::<Link>() <= 640,
             "{} bytes, of which the session {}",
             size_of::<Link>(),
             size_of::<Session>()

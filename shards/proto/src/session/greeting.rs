@@ -36,7 +36,7 @@ impl Part {
 /// The lines of a handshake, in the order in which they were said first.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     is_too_long: bool,
 }
 
@@ -58,8 +58,7 @@ impl Greeting {
             self.is_too_long = true;
             return;
         }
-        self.bytes = kept;
-        self.bytes.shrink_to_fit();
+        self.bytes = kept.into_boxed_slice();
     }
 
     /// Whether all of it is kept.
@@ -78,7 +77,7 @@ impl Greeting {
     }
 
     fn records(&self) -> impl Iterator<Item = ((u8, u64), &[u8])> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = &*self.bytes;
         std::iter::from_fn(move || {
             let (kind, behind) = rest.split_first()?;
             let (worker, behind) = behind.split_first_chunk::<8>()?;
@@ -114,7 +113,7 @@ mod tests {
         greeting.keep(Part::Authorize(7), b"7\n");
         let lines: Vec<&[u8]> = greeting.lines().collect();
         assert_eq!(lines, [b"another\n".as_slice(), b"7\n", b"eight\n"]);
-        assert!(greeting.is_whole() && greeting.bytes.capacity() == greeting.len());
+        assert!(greeting.is_whole());
     }
 
     #[test]

@@ -44,9 +44,9 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     requests: VecDeque<Request>,
-    submits: usize,
+    submits: u32,
     /// Requests of the handshake: mostly none, which spares a search per message.
-    greetings: usize,
+    greetings: u32,
 }
 
 impl Asked {
@@ -115,13 +115,13 @@ impl Pending {
 
     /// Shares in flight.
     pub(crate) fn submits(&self) -> usize {
-        self.submits
+        self.submits as usize
     }
 
     pub(crate) fn push(&mut self, id: Id, asked: Asked, at: Tick) {
         debug_assert!(!self.is_full());
-        self.submits += usize::from(matches!(asked, Asked::Submit { .. }));
-        self.greetings += usize::from(asked.is_greeting());
+        self.submits += u32::from(matches!(asked, Asked::Submit { .. }));
+        self.greetings += u32::from(asked.is_greeting());
         if self.requests.capacity() == 0 {
             // Most miners have one share in flight and no more, and a queue grows by four at least.
             self.requests.reserve_exact(1);
@@ -192,9 +192,9 @@ impl Pending {
 
     fn remove(&mut self, index: usize) -> Option<Request> {
         let request = self.requests.remove(index)?;
-        self.submits -= usize::from(matches!(request.asked, Asked::Submit { .. }));
+        self.submits -= u32::from(matches!(request.asked, Asked::Submit { .. }));
         let is_greeting = request.asked.is_greeting();
-        self.greetings -= usize::from(is_greeting);
+        self.greetings -= u32::from(is_greeting);
         if is_greeting && self.requests.is_empty() {
             // What a handshake took is not kept for a life.
             self.requests = VecDeque::new();
