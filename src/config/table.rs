@@ -118,7 +118,7 @@ pub(super) static METRICS_ENABLE_SHARE_HASHING: Key<Switch> = Key::new(
     Switch,
     true,
     "Hash each share once the pool has answered it, up to 20,000 a second and shard: the best share of each worker, blocks as \
-     they are found, and shares that are easier than the pool asked for. Nobody waits for it. It costs about 2 us of CPU a \
+     they are found, and shares that are easier than the pool asked for. Nobody waits for it. It costs 2 to 3 us of CPU a \
      share with 12 branches, three to four times that on CPUs without instructions for SHA-256.",
 );
 

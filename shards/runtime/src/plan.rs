@@ -85,10 +85,10 @@ pub mod limits {
     /// Workers that one report tells of; the others are told by the next. Each second twice as many: the shares of 32,000 miners
     /// come five seconds apart from each.
     pub const WORKERS_PER_REPORT: usize = 4_096;
-    /// Shares that are hashed in a turn, when all else has been done; the others in the next. One takes about two
+    /// Shares that are hashed in a turn, when all else has been done; the others in the next. One takes two to three
     /// microseconds where the CPU has instructions for it, and three to four times as long where not.
     pub const HASHES_PER_TURN: usize = 64;
-    /// Shares that are hashed between two ticks: 20,000 a second, four percent of a CPU, or three times that without such
+    /// Shares that are hashed between two ticks: 20,000 a second, five percent of a CPU, or three times that without such
     /// instructions. As many miners as a shard can hold make 6,000; who sends more has figures for some of its shares.
     pub const HASHES_PER_TICK: u32 = 2_000;
     /// Connections that speak HTTP and may wait for the thread that does; each holds a descriptor.
