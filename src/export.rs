@@ -6,6 +6,7 @@ mod families;
 mod health;
 mod histogram;
 mod json;
+mod readings;
 mod series;
 #[cfg(test)]
 mod tests;

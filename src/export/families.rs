@@ -3,14 +3,13 @@
 //! Names follow the conventions of Prometheus: base units, `_total` for counters. All series of a family are there from
 //! the start, at zero, so that rates and alerts work from the first event on.
 
-use super::series::{Family, Series, counter, gauge, seconds};
-use crate::aggregate::{PoolShown, ShardFigures, Snapshot};
+use super::readings::{allocator, bytes, messages, pools, protocol_errors, rate_limit_hits, shards};
+use super::series::{Family, counter, gauge, seconds};
+use crate::aggregate::PoolShown;
 use crate::records::{CentralFailure, CentralTable, RecordsFailure};
 use crate::refusals::ApiRefusal;
-use loka_proto::{
-    BlockAnswer, Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
-};
-use loka_runtime::{Excess, MemoryLoad};
+use loka_proto::{BlockAnswer, Direction, End, Filtered, PoolLoss, PoolState, Reject, RejectClass};
+use loka_runtime::MemoryLoad;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Every metric family there is.
@@ -558,62 +557,3 @@ pub static FAMILIES: &[Family] = &[
         allocator(now, out, |figures| figures.page_faults);
     }),
 ];
-
-/// The only series of a family that is there with memory profiling only.
-fn allocator(now: &Snapshot, out: &mut Series, figure: impl Fn(&loka_runtime::AllocatorFigures) -> u64) {
-    if let Some(figures) = &now.process.allocator {
-        out.count(figure(figures));
-    }
-}
-
-fn messages(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
-    for (side, direction) in sides {
-        let counts = &now.stats.counts.messages[direction.index()];
-        for method in Method::ALL {
-            out.value(&[side, method.label()], counts[method.index()] as f64);
-        }
-    }
-}
-
-fn bytes(now: &Snapshot, out: &mut Series, sides: &[(&str, Direction)]) {
-    for (side, direction) in sides {
-        out.value(&[side], now.stats.counts.bytes[direction.index()] as f64);
-    }
-}
-
-fn protocol_errors(now: &Snapshot, out: &mut Series) {
-    let counts = &now.stats.counts;
-    for why in Reject::ALL.iter().filter(|why| why.fault() == Some(Fault::Protocol)) {
-        out.value(&["miner", why.label()], counts.rejects[why.index()] as f64);
-    }
-    for why in Filtered::ALL {
-        out.value(&["pool", why.label()], counts.filtered[why.index()] as f64);
-    }
-}
-
-fn rate_limit_hits(now: &Snapshot, out: &mut Series) {
-    let rejects = &now.stats.counts.rejects;
-    for (kind, reject) in [
-        ("requests", Reject::RateLimited),
-        ("submits", Reject::SubmitRate),
-        ("authorizations", Reject::AuthorizeRate),
-    ] {
-        out.value(&[kind], rejects[reject.index()] as f64);
-    }
-    out.value(&["connects"], now.stats.counts.ends[End::ConnectRate.index()] as f64);
-    for excess in Excess::ALL {
-        out.value(&[excess.label()], now.shell(|shell| shell.excesses[excess.index()]) as f64);
-    }
-}
-
-fn pools(now: &Snapshot, out: &mut Series, figure: impl Fn(&PoolStats) -> u64) {
-    for pool in now.pools_shown() {
-        out.value(&[&pool.view.name], figure(&pool.stats) as f64);
-    }
-}
-
-fn shards(now: &Snapshot, out: &mut Series, figure: impl Fn(&ShardFigures) -> f64) {
-    for shard in &now.shards {
-        out.value(&[&shard.shard.to_string()], figure(shard));
-    }
-}
