@@ -87,6 +87,12 @@ pub mod limits {
     pub const WORKERS_PER_REPORT: usize = 4_096;
     /// Connections that speak HTTP and may wait for the thread that does; each holds a descriptor.
     pub const GUESTS_MAX: usize = 256;
+    /// Links on their way to another process that may wait to be sent there, of each shard.
+    pub const PARCELS_MAX: usize = 512;
+    /// Links that a shard hands over, or takes, on one tick: the others of the shard wait for some milliseconds.
+    pub const PARCELS_PER_TICK: usize = 256;
+    /// Microseconds that links are waited for which cannot go to another process yet.
+    pub const HANDOVER_PATIENCE_US: u64 = 5_000_000;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 

@@ -8,6 +8,7 @@ mod accounts;
 mod dialing;
 mod entrance;
 mod guests;
+mod handover;
 mod kicks;
 mod links;
 mod overload;
@@ -229,6 +230,10 @@ struct Shard<P> {
     turns: u64,
     /// When each trouble was last warned of.
     warned: [Option<Tick>; Trouble::COUNT],
+    /// Set while links go to another process.
+    leaving: Option<handover::Leaving>,
+    /// Where links from another process arrive.
+    arrivals: Option<Arrivals>,
     /// Set by a drain: when what is left is closed.
     drain_until: Option<Tick>,
 }
@@ -238,7 +243,7 @@ impl<P: Stage> Shard<P> {
         let Start { spec: _, mut plan, listeners, pipeline, mailbox, report, ready } = start;
         reload::keep_own_sessions(&mut plan.pools);
         plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
-        let clock = Clock::start();
+        let clock = plan.clock;
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
         let visitors = Visitors::new(plan.guard.clone());
@@ -290,6 +295,8 @@ impl<P: Stage> Shard<P> {
             switching_since: None,
             turns: 0,
             warned: [None; Trouble::COUNT],
+            leaving: None,
+            arrivals: None,
             drain_until: None,
         };
         Ok((shard, ready))

@@ -191,6 +191,8 @@ impl<P: Stage> Shard<P> {
         }
         self.go_on_kicking();
         self.go_on_denying();
+        self.take_arrivals();
+        self.go_on_leaving();
         self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
@@ -202,7 +204,7 @@ impl<P: Stage> Shard<P> {
         self.reap();
         if self.accept_again.is_some_and(|again| self.now >= again) {
             self.accept_again = None;
-            self.watch_listeners(true);
+            self.watch_listeners(!self.is_leaving());
         }
         if self.now - self.last_report >= REPORT_US && self.mailbox.can_exchange() {
             self.finish_report();
@@ -224,6 +226,9 @@ impl<P: Stage> Shard<P> {
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::Memory(load) => self.load = load,
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
+            Command::HandOver(hand_over) => self.begin_leaving(hand_over),
+            Command::Stay => self.stay(),
+            Command::Arrivals(arrivals) => self.arrivals = Some(arrivals),
             Command::Drain { within_us } => self.drain(within_us),
         }
     }
@@ -274,7 +279,7 @@ impl<P: Stage> Shard<P> {
         self.last_report = self.now;
     }
 
-    fn watch_listeners(&self, on: bool) {
+    pub(super) fn watch_listeners(&self, on: bool) {
         for (index, socket) in self.listeners.iter().enumerate() {
             // Cannot fail for a descriptor that is in the set; if it does, the next pause tries again.
             let _ = self.poller.watch_listener(socket, Token::Listener(index).pack(), on);
