@@ -91,12 +91,12 @@ fn hurt(session: &mut Value, at: Index, damage: &Damage) {
         return;
     }
     let place = at.get(&found);
-    let (parent, key) = place.rsplit_once('/').unwrap();
+    let (parent, key) = place.rsplit_once('/').expect("a path");
     if let Damage::Replaced(value) = damage {
-        *session.pointer_mut(place).unwrap() = value.clone();
+        *session.pointer_mut(place).expect("a place") = value.clone();
         return;
     }
-    match (session.pointer_mut(parent).unwrap(), damage) {
+    match (session.pointer_mut(parent).expect("a place"), damage) {
         (Value::Object(fields), Damage::Removed) => {
             fields.remove(key);
         }
@@ -104,10 +104,10 @@ fn hurt(session: &mut Value, at: Index, damage: &Damage) {
             fields.insert(format!("{key}_more"), Value::from(1));
         }
         (Value::Array(items), Damage::Removed) => {
-            items.remove(key.parse().unwrap());
+            items.remove(key.parse().expect("a number"));
         }
         (Value::Array(items), Damage::Repeated(times)) => {
-            let item = items[key.parse::<usize>().unwrap()].clone();
+            let item = items[key.parse::<usize>().expect("a number")].clone();
             items.extend(std::iter::repeat_n(item, *times));
         }
         (_, _) => unreachable!("a place is in an object or in a list"),

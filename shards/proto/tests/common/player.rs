@@ -102,7 +102,13 @@ fn pieces(event: &Event, cut: Cut) -> Vec<Event> {
         Event::Pool(bytes) if !bytes.is_empty() => {
             bytes.chunks(cut.size(bytes.len())).map(|b| Event::Pool(b.to_vec())).collect()
         }
-        _ => vec![event.clone()],
+        Event::Miner(_)
+        | Event::Pool(_)
+        | Event::PoolUp(_)
+        | Event::PoolDown(_)
+        | Event::MinerEof
+        | Event::Drain { .. }
+        | Event::Wait { .. } => vec![event.clone()],
     }
 }
 
