@@ -10,7 +10,7 @@ use common::{Event, Harness};
 use generate::{dialogue, greeting, value};
 use loka_proto::{PackedSession, Policy, PoolLoss, PoolPolicy};
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 use serde_json::Value;
 
 fn cases(count: u32) -> ProptestConfig {
@@ -31,40 +31,75 @@ fn counts(harness: &Harness) -> String {
     format!("{counts:?}")
 }
 
-/// What may be found at some place of a packed session, in the place of what belongs there.
-fn wrong() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        value(),
-        Just(Value::from(u64::MAX)),
-        Just(Value::from(u32::MAX)),
-        Just(Value::from(0)),
-        Just(Value::from("")),
-        (0_u64..600).prop_map(Value::from),
-        // Bytes, lines, numbers and ids.
-        "([0-9a-f]{2}){0,40}".prop_map(Value::from),
-        "[1-9][0-9]{0,18}([.][0-9]{1,9})?(e[0-9]{1,3})?".prop_map(Value::from),
-        prop_oneof!["mining[.]subscribe", "mining[.]submit", "mining[.]authorize"].prop_map(|method| {
-            Value::from(format!(
-                "{{\"id\":5,\"method\":\"{method}\",\"params\":[\"acct.w\",\"1a\",\"01\",\"1\",\"1\"]}}\n"
-            ))
-        }),
-    ]
+/// What may be found at some place of a packed session, in the place of what belongs there: mostly of the same kind.
+#[derive(Debug, Clone)]
+struct Wrong {
+    number: Value,
+    text: String,
+    any: Value,
+    is_same_kind: bool,
+}
+
+impl Wrong {
+    fn instead_of(&self, right: &Value) -> Value {
+        match right {
+            Value::Number(_) if self.is_same_kind => self.number.clone(),
+            Value::String(_) if self.is_same_kind => Value::from(self.text.as_str()),
+            Value::Bool(is) if self.is_same_kind => Value::from(!is),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => self.any.clone(),
+            Value::Array(_) | Value::Object(_) => self.any.clone(),
+        }
+    }
+}
+
+fn wrong() -> impl Strategy<Value = Wrong> {
+    let number = prop_oneof![
+        select([0, 1, u64::MAX, u64::MAX - 1, u64::from(u32::MAX), 1_000_000_000, 1_100_000_000].to_vec()),
+        0_u64..600,
+        any::<u64>(),
+    ];
+    let methods =
+        ["subscribe", "submit", "authorize", "configure", "suggest_difficulty", "extranonce.subscribe"];
+    let line = select(methods.to_vec()).prop_map(|method| {
+        format!(
+            "{{\"id\":5,\"method\":\"mining.{method}\",\"params\":[\"acct.w\",\"1a\",\"01\",\"1\",\"1\"]}}\n"
+        )
+    });
+    // Bytes, numbers, ids, states, losses, names, lines.
+    let text = prop_oneof![
+        "([0-9a-f]{2}){0,40}",
+        "[1-9][0-9]{0,18}([.][0-9]{1,9})?(e[0-9]{1,3})?",
+        "\"[ -~]{0,12}\"|null|-?[0-9]{1,4}",
+        select(
+            ["", "asked", "refused", "unasked", "other", "own", "subscribe", "stalled", "unauthorized"]
+                .as_slice()
+        )
+        .prop_map(String::from),
+        any::<String>(),
+        line,
+    ];
+    (number, text, value(), prop::bool::weighted(0.9)).prop_map(|(number, text, any, is_same_kind)| Wrong {
+        number: Value::from(number),
+        text,
+        any,
+        is_same_kind,
+    })
 }
 
 /// What is done to a packed session.
 #[derive(Debug, Clone)]
 enum Damage {
-    Replaced(Value),
+    Replaced(Wrong),
     Removed,
-    /// A field more, or another element like this one, so many times.
+    /// A field more, or an element of a list so many times more.
     Repeated(usize),
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
-        6 => wrong().prop_map(Damage::Replaced),
+        8 => wrong().prop_map(Damage::Replaced),
         1 => Just(Damage::Removed),
-        2 => (1_usize..700).prop_map(Damage::Repeated),
+        1 => (1_usize..700).prop_map(Damage::Repeated),
     ]
 }
 
@@ -93,7 +128,8 @@ fn hurt(session: &mut Value, at: Index, damage: &Damage) {
     let place = at.get(&found);
     let (parent, key) = place.rsplit_once('/').expect("a path");
     if let Damage::Replaced(value) = damage {
-        *session.pointer_mut(place).expect("a place") = value.clone();
+        let found = session.pointer_mut(place).expect("a place");
+        *found = value.instead_of(found);
         return;
     }
     match (session.pointer_mut(parent).expect("a place"), damage) {
@@ -146,12 +182,18 @@ proptest! {
     #[test]
     fn a_damaged_session_is_an_error_or_keeps_all_promises(
         before in dialogue(),
-        damages in prop::collection::vec((any::<Index>(), damage()), 1..4),
+        damages in prop::collection::vec((any::<Index>(), damage()), 1..3),
         after in dialogue(),
     ) {
-        let mut harness = Harness::new(policy(true, 60_000_000));
-        greeting().iter().chain(&before).for_each(|event| harness.event(event));
-        let Some(packed) = harness.packed() else { return Ok(()) };
+        let play = |events: &[Event]| {
+            let mut harness = Harness::new(policy(true, 60_000_000));
+            greeting().iter().chain(events).for_each(|event| harness.event(event));
+            harness
+        };
+        // As far as it can be packed at all.
+        let length = (0..=before.len()).rev().find(|length| play(&before[..*length]).session.can_be_packed());
+        let mut harness = play(&before[..length.expect("at work")]);
+        let packed = harness.packed().expect("at work");
         let mut session: Value = serde_json::from_str(&packed).unwrap();
         damages.iter().for_each(|(at, damage)| hurt(&mut session, *at, damage));
         harness.has_others = true;
