@@ -281,6 +281,12 @@ pub static FAMILIES: &[Family] = &[
         |now, out| out.count(now.stats.counts.shares.lost),
     ),
     counter(
+        "loka_stratum_shares_handed_over_total",
+        &[],
+        "Shares in flight when their connection went on in another process, which counts them once more.",
+        |now, out| out.count(now.stats.counts.shares.handed_over),
+    ),
+    counter(
         "loka_stratum_shares_refused_total",
         &[],
         "Shares refused by the proxy and never sent to the pool.",

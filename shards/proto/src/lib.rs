@@ -21,8 +21,8 @@ pub use bucket::Bucket;
 pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
-    Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
-    Reject, Session, Spent, UserRule,
+    Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, PackedSession, Policy, PoolId, PoolLoss,
+    PoolPolicy, PoolState, Reject, Session, Spent, UnpackError, UserRule,
 };
 pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;

@@ -180,6 +180,29 @@ impl Workers {
         self.entries[id.index()].name.as_deref() == Some(user)
     }
 
+    /// The name of a worker; `None` for others.
+    pub(crate) fn name(&self, id: WorkerId) -> Option<&str> {
+        self.entries[id.index()].name.as_deref()
+    }
+
+    /// What a miner calls itself, if that is known.
+    pub(crate) fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
+        self.agents.name(id)
+    }
+
+    /// A connection with this worker has come from another process, where the pool `granted` its authorization, or refused it.
+    /// That is counted there.
+    pub(crate) fn arrived(&mut self, id: WorkerId, granted: bool, agent: AgentId, pool: PoolId) {
+        if id == WorkerId::OTHERS {
+            return;
+        }
+        let agent = self.agents.name(agent);
+        let change = self.change(id);
+        change.agent = agent.or(change.agent.take());
+        change.counts.pool = Some(pool);
+        change.counts.is_granted = Some(granted);
+    }
+
     /// A connection's miner calls itself so; `before` is what it did until now.
     pub(crate) fn agent(&mut self, before: AgentId, text: Option<&str>) -> AgentId {
         self.agents.change(before, text)

@@ -7,9 +7,11 @@
 use crate::limits::{JOB_BODIES_MAX, JOB_BODY_BYTES_MAX};
 use crate::message::Notify;
 use crate::wire::{Json, fingerprint};
+use serde::{Deserialize, Serialize};
 
 /// Tells jobs apart. Pools give ids of any kind; a session keeps eight bytes of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct JobId(u64);
 
 impl JobId {

@@ -3,7 +3,10 @@
 //! One piece of memory for all of it: a farm has thousands of these, and reads one when a pool is lost. It refuses to keep
 //! more than [`GREETING_BYTES_MAX`]; a miner that said more cannot be moved.
 
-use crate::limits::GREETING_BYTES_MAX;
+use super::packed::{PackedGreeting, UnpackError};
+use crate::limits::{GREETING_BYTES_MAX, MINER_LINE_BYTES_MAX};
+use crate::message::{Method, MinerMessage};
+use crate::wire::Parser;
 
 /// Bytes before each line: what it is, a worker's fingerprint, and its length.
 const HEAD_BYTES: usize = 1 + 8 + 4;
@@ -22,6 +25,18 @@ pub(super) enum Part {
 }
 
 impl Part {
+    /// Which part this is; `None` for what is not kept.
+    fn of(method: Method, message: &MinerMessage<'_>) -> Option<Part> {
+        match message {
+            MinerMessage::Configure(configure) if configure.asked.version_rolling => Some(Part::Configure),
+            MinerMessage::Configure(_) => Some(Part::Extensions),
+            MinerMessage::Subscribe(_) => Some(Part::Subscribe),
+            MinerMessage::Authorize(authorize) => Some(Part::Authorize(authorize.worker())),
+            MinerMessage::Request(_) => method.suggests_difficulty().then_some(Part::Suggest),
+            MinerMessage::Submit(_) | MinerMessage::ExtranonceSubscribe | MinerMessage::Answer => None,
+        }
+    }
+
     fn head(self) -> (u8, u64) {
         match self {
             Part::Configure => (0, 0),
@@ -75,6 +90,41 @@ impl Greeting {
     /// The lines.
     pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.records().map(|(_, line)| line)
+    }
+
+    pub(super) fn pack(&self) -> Option<PackedGreeting> {
+        let lines = self.lines().map(|line| Some(str::from_utf8(line).ok()?.to_owned()));
+        Some(PackedGreeting { is_whole: self.is_whole(), lines: lines.collect::<Option<_>>()? })
+    }
+
+    /// Each line is read again, since it will be said to a pool. `workers`: the fingerprints of those that the miner asked for.
+    pub(super) fn unpack(
+        packed: &PackedGreeting,
+        parser: &mut Parser,
+        workers: &[u64],
+    ) -> Result<Greeting, UnpackError> {
+        let mut greeting = Greeting { bytes: Vec::new(), is_too_long: !packed.is_whole };
+        for line in packed.lines.iter().map(|line| line.as_bytes()) {
+            if line.len() > MINER_LINE_BYTES_MAX
+                || greeting.len() + HEAD_BYTES + line.len() > GREETING_BYTES_MAX
+            {
+                return Err(UnpackError::TooMuch("greeting"));
+            }
+            let is_line = memchr::memchr(b'\n', line).is_some_and(|end| end + 1 == line.len());
+            let read = parser.read(line, |envelope| match MinerMessage::read(envelope) {
+                Ok((method, message)) => Part::of(method, &message),
+                Err(_) => None,
+            });
+            let head = read.ok().flatten().filter(|_| is_line).map(|part| (part, part.head()));
+            let head = head.filter(|(part, head)| {
+                let is_known = !matches!(part, Part::Authorize(worker) if !workers.contains(worker));
+                is_known && greeting.records().all(|(kept, _)| kept != *head)
+            });
+            let (_, head) = head.ok_or(UnpackError::Impossible("a line of the greeting"))?;
+            push(&mut greeting.bytes, head, line);
+        }
+        greeting.bytes.shrink_to_fit();
+        Ok(greeting)
     }
 
     fn records(&self) -> impl Iterator<Item = ((u8, u64), &[u8])> {

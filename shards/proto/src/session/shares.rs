@@ -35,7 +35,7 @@ impl Session {
         if cx.now.since(terms.since) >= cx.policy.submissions_us {
             return Ok(());
         }
-        let print = fingerprint(submit, terms.number, self.client.id);
+        let print = fingerprint(submit, terms.number, self.client.mining.repeats.seed());
         if self.client.mining.repeats.take(print) { Ok(()) } else { Err(Reject::DuplicateShare) }
     }
 
