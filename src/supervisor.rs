@@ -31,8 +31,8 @@ use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, Preflight};
 use loka_runtime::{
-    Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
-    ShardSpec, Start, bind_all, mailbox, spawn,
+    Clock, Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
+    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
 };
 use reload::{Reloader, Renewal, Untold};
 use std::io;
@@ -215,7 +215,7 @@ impl Proxy {
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
         let posts = specs.into_iter().zip(sockets).zip(posts);
-        start_shards(posts, &plan, || pipeline(config), &send, &receive)?;
+        start_shards(posts, &plan, Clock::start(), || pipeline(config), &send, &receive)?;
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         let alerts = start_alerts(alerts, &aggregator)?;
@@ -405,6 +405,7 @@ impl Proxy {
 fn start_shards<P: Stage + Send + 'static>(
     posts: impl Iterator<Item = ((ShardSpec, Vec<OwnedFd>), Post)>,
     plan: &ShardPlan,
+    clock: Clock,
     pipeline: impl Fn() -> P,
     events: &Sender<Event>,
     heard: &Receiver<Event>,
@@ -414,7 +415,7 @@ fn start_shards<P: Stage + Send + 'static>(
         // The queue has room for one such event of each shard that is being started.
         let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
         let (plan, pipeline) = (plan.clone(), pipeline());
-        let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
+        let handle = spawn(Start { spec, plan, clock, listeners, pipeline, mailbox, report, ready })?;
         watch_shard(spec.index, handle, events.clone())?;
         wait_for_shard(heard)?;
     }

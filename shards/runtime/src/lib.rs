@@ -12,6 +12,7 @@ mod door;
 mod front;
 #[doc(hidden)]
 pub mod fuzzing;
+mod handover;
 mod link;
 mod listener;
 mod mailbox;
@@ -30,7 +31,8 @@ mod visitors;
 
 pub use allocator::AllocatorFigures;
 pub use clock::Clock;
-pub use door::{Guest, HttpDoor, HttpGuests, http_door};
+pub use door::{Door, Guest, HttpDoor, HttpGuests, Waiting, door, http_door};
+pub use handover::{Arrivals, HandOver, Parcel, Parting};
 pub use listener::{ListenError, address_of, bind_all};
 pub use mailbox::{Command, ControlEnd, Reload, Report, ShardEnd, Shell, mailbox};
 pub use plan::{HttpPlan, PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};

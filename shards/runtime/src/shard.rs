@@ -22,6 +22,7 @@ mod warm;
 
 use crate::buffers::Spares;
 use crate::clock::Clock;
+use crate::handover::Arrivals;
 use crate::link::Link;
 use crate::listener;
 use crate::mailbox::{Report, ShardEnd};
@@ -115,6 +116,8 @@ pub struct Start<P> {
     pub spec: ShardSpec,
     /// What it does.
     pub plan: ShardPlan,
+    /// The clock that all shards read.
+    pub clock: Clock,
     /// Its listening sockets.
     pub listeners: Vec<OwnedFd>,
     /// Its middleware.
@@ -240,10 +243,9 @@ struct Shard<P> {
 
 impl<P: Stage> Shard<P> {
     fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
-        let Start { spec: _, mut plan, listeners, pipeline, mailbox, report, ready } = start;
+        let Start { spec: _, mut plan, clock, listeners, pipeline, mailbox, report, ready } = start;
         reload::keep_own_sessions(&mut plan.pools);
         plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
-        let clock = plan.clock;
         let jobs = JobBodies::new(plan.interns_jobs);
         let now = clock.now();
         let visitors = Visitors::new(plan.guard.clone());

@@ -77,30 +77,28 @@ impl<P: Stage> Shard<P> {
 
     /// Hands one over. False where it was not taken; it goes on here then.
     fn part_with(&mut self, key: usize, hand_over: &HandOver) -> bool {
-        let Shard { links, poller, workers, gone, .. } = self;
-        let link = &mut links[key];
-        let Some(session) = link.session.pack(workers) else { return true };
-        let (Some(miner), Some(pool)) = (link.miner.socket.take(), link.pool.socket.take()) else { return true };
-        // The sockets stay open, so the set would go on telling of them.
-        let _ = (poller.remove(&miner), poller.remove(&pool));
-        let parcel = Parcel {
-            session,
-            pool: link.session.pool(),
-            sockets: [miner, pool],
-            queued: [&link.miner, &link.pool].map(|side| side.queue.waiting().to_vec()),
-            address: link.address,
-            has_worked: link.has_worked,
-            was_at_work: link.was_at_work,
-        };
+        let link = &self.links[key];
+        let Some(session) = link.session.pack(&self.workers) else { return true };
+        let (pool, address) = (link.session.pool(), link.address);
+        let (has_worked, was_at_work) = (link.has_worked, link.was_at_work);
+        let queued = [&link.miner, &link.pool].map(|side| side.queue.waiting().to_vec());
+        self.with(key, |session, cx| session.handed_over(cx));
+        let link = &mut self.links[key];
         // Its address has a connection less, and nothing is held against it.
         link.end = Some(End::Drained);
         link.gone = true;
-        gone.push(key);
+        self.gone.push(key);
         self.report.shell.handed_over += 1;
+        let (Some(miner), Some(pool_socket)) = (link.miner.socket.take(), link.pool.socket.take()) else {
+            return true;
+        };
+        // The sockets stay open, so the set would go on telling of them.
+        let _ = (self.poller.remove(&miner), self.poller.remove(&pool_socket));
+        let sockets = [miner, pool_socket];
+        let parcel = Parcel { session, pool, sockets, queued, address, has_worked, was_at_work };
         match hand_over.door.hand_in(Parting::Link(Box::new(parcel))) {
             Ok(()) => true,
             Err(Parting::Link(parcel)) => {
-                self.report.shell.handed_over -= 1;
                 self.adopt(*parcel);
                 false
             }
@@ -124,10 +122,10 @@ impl<P: Stage> Shard<P> {
             parcel;
         let id = ClientId(self.next_client);
         self.next_client += 1;
-        let Shard { out, report, plan, pipeline, jobs, workers, now, .. } = self;
+        let Shard { out, report, plan, pipeline, jobs, workers, now, parser, .. } = self;
         let stats = &mut report.stats;
         let mut cx = Cx { now: *now, out, stats, policy: &plan.policy, pipeline, jobs, workers };
-        let session = match Session::unpack(session, id, pool, &mut cx) {
+        let session = match Session::unpack(&mut cx, parser, &session, id, pool) {
             Ok(session) => session,
             Err(error) => {
                 self.report.shell.not_taken_over += 1;
@@ -150,7 +148,8 @@ impl<P: Stage> Shard<P> {
         for (side, token) in sides {
             side.watched = Interest { read: true, write: !side.queue.is_empty() };
             let socket = side.socket.as_ref();
-            is_watched &= socket.is_some_and(|socket| self.poller.add(socket, token.pack(), side.watched).is_ok());
+            is_watched &=
+                socket.is_some_and(|socket| self.poller.add(socket, token.pack(), side.watched).is_ok());
         }
         if let Some(address) = address {
             self.visitors.adopt(address, has_worked, self.now);
