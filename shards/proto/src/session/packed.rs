@@ -32,7 +32,8 @@ use plain::given;
 use serde::{Deserialize, Serialize};
 
 /// A session as plain data, made by [`Session::pack`] and made a session again by [`Session::unpack`]. It can be written with
-/// serde in any form that describes itself, such as JSON, whose reader must take integers of 64 bits. Times are of the clock of the process that packed it.
+/// serde in any form that describes itself, such as JSON, whose reader must take integers of 64 bits. Times are of the clock
+/// of the process that packed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackedSession {
