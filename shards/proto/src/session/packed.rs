@@ -19,7 +19,10 @@ use super::greeting::Greeting;
 use super::moving::Tag;
 use super::pending::{Pending, check_packed};
 use super::{Client, ClientId, Cx, Mining, Phase, PoolId, PoolLoss, Session};
-use crate::limits::{EARLY_BYTES_MAX, FILTERED_MAX, MINER_LINE_BYTES_MAX, POOL_LINE_BYTES_MAX};
+use crate::limits::{
+    EARLY_BYTES_MAX, FILTERED_MAX, GREETING_BYTES_MAX, ID_BYTES_MAX, JOBS_MAX, MINER_LINE_BYTES_MAX,
+    PENDING_MAX, POOL_LINE_BYTES_MAX, SHARES_KEPT_MAX, USER_BYTES_MAX, WORKERS_MAX,
+};
 use crate::middleware::Stage;
 use crate::tick::Tick;
 use crate::wire::{Carry, Parser};
@@ -29,7 +32,8 @@ use plain::given;
 use serde::{Deserialize, Serialize};
 
 /// A session as plain data, made by [`Session::pack`] and made a session again by [`Session::unpack`]. It can be written with
-/// serde in any form that describes itself, such as JSON. Times are of the clock of the process that packed it.
+/// serde in any form that describes itself, such as JSON, whose reader must take integers of 64 bits. Times are of the clock
+/// of the process that packed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackedSession {
@@ -60,7 +64,23 @@ impl PackedSession {
     /// The format of what this program packs. It changes with every change of what is packed or of what it means, fingerprints
     /// of names, jobs and shares included: two processes that do not have the same cannot hand sessions over.
     pub const FORMAT: u32 = 1;
+    /// No session takes more bytes as JSON without blanks; one at work takes about two thousand.
+    pub const JSON_BYTES_MAX: usize = 1024 * 1024;
 }
+
+/// Bytes of names, brackets and numbers of one request, job or worker in JSON.
+const FRAME_BYTES: usize = 256;
+
+const _: () = {
+    // A byte is two digits, or has a backslash before it.
+    let lines = MINER_LINE_BYTES_MAX + POOL_LINE_BYTES_MAX + EARLY_BYTES_MAX + GREETING_BYTES_MAX;
+    let lists = PENDING_MAX * (2 * ID_BYTES_MAX + FRAME_BYTES)
+        + WORKERS_MAX * (2 * USER_BYTES_MAX + FRAME_BYTES)
+        + JOBS_MAX * FRAME_BYTES
+        + SHARES_KEPT_MAX * 2 * size_of::<u64>();
+    // What is left over is for all else.
+    assert!(2 * lines + lists + 32 * FRAME_BYTES <= PackedSession::JSON_BYTES_MAX);
+};
 
 /// Why a packed session is none. Nothing has been counted then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

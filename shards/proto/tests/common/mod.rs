@@ -130,7 +130,9 @@ impl Harness {
     pub(crate) fn packed(&self) -> Option<String> {
         let packed = self.session.pack(&self.workers);
         assert_eq!(packed.is_some(), self.session.can_be_packed());
-        packed.map(|packed| serde_json::to_string(&packed).expect("plain data"))
+        let text = packed.map(|packed| serde_json::to_string(&packed).expect("plain data"));
+        assert!(text.as_ref().is_none_or(|text| text.len() <= PackedSession::JSON_BYTES_MAX));
+        text
     }
 
     /// If the session can be packed, it goes on in another process, in which nothing is known, with another client id.

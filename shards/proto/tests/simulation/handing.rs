@@ -15,6 +15,7 @@ impl Link {
             return false;
         };
         let text = serde_json::to_vec(&packed).expect("plain data");
+        assert!(text.len() <= PackedSession::JSON_BYTES_MAX, "{} bytes", text.len());
         let read: PackedSession = serde_json::from_slice(&text).expect("what was written a moment ago");
         assert_eq!(read, packed, "JSON has changed it");
 

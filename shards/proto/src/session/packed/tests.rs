@@ -153,83 +153,8 @@ fn what_no_session_has_is_refused_and_nothing_is_counted() {
     let mut process = Process::new();
     let session = at_work(&mut process);
     let good = packed(&session, &process);
-    let line = |length: usize| format!("{}\n", "x".repeat(length));
-    let request = good["pending"][0].clone();
-    let worker = good["miner"]["workers"][0].clone();
-    let authorize =
-        |name: &str| format!("{{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"{name}\"]}}\n");
-    let cases: Vec<(&str, Value, UnpackError)> = vec![
-        ("/format", json!(0), UnpackError::Format(0)),
-        ("/miner/errors", json!(33), UnpackError::Impossible("faults")),
-        ("/miner/rate_limited", json!(u32::MAX), UnpackError::Impossible("faults")),
-        ("/miner/bad_shares", json!(u32::MAX), UnpackError::Impossible("faults")),
-        ("/miner/agent", json!("x".repeat(65)), UnpackError::TooMuch("agent")),
-        ("/miner/workers", json!(vec![&worker; 33]), UnpackError::TooMuch("workers")),
-        ("/miner/workers", json!(vec![&worker; 2]), UnpackError::Impossible("a worker twice")),
-        ("/miner/workers/0/name", json!({"named": "a\tb"}), UnpackError::Impossible("a worker")),
-        ("/miner/workers/0/name", json!({"named": "x".repeat(257)}), UnpackError::Impossible("a worker")),
-        ("/work/extranonce1", json!("00".repeat(29)), UnpackError::TooMuch("extranonce1")),
-        ("/work/extranonce1", json!("\"}"), UnpackError::Impossible("extranonce1")),
-        ("/work/extranonce1", json!("abc"), UnpackError::Impossible("extranonce1")),
-        ("/work/extranonce2_size", json!(0), UnpackError::Impossible("extranonce2_size")),
-        ("/work/next_extranonce2_size", json!(17), UnpackError::Impossible("extranonce2_size")),
-        (
-            "/work/jobs/known",
-            json!(vec![&good["work"]["jobs"]["known"][0]; 65]),
-            UnpackError::TooMuch("jobs"),
-        ),
-        ("/work/repeats/prints", json!("00".repeat(257 * 8)), UnpackError::TooMuch("shares")),
-        ("/work/repeats/prints", json!("0011"), UnpackError::Impossible("shares")),
-        ("/pending", json!(vec![&request; 513]), UnpackError::TooMuch("requests")),
-        ("/pending/0/asked/submit/worker", json!(1), UnpackError::Impossible("the worker of a request")),
-        ("/pending/0/asked", json!({"authorize": 1}), UnpackError::Impossible("the worker of a request")),
-        ("/pending/0/id", json!("true"), UnpackError::Impossible("the id of a request")),
-        ("/pending/0/id", json!("[1]"), UnpackError::Impossible("the id of a request")),
-        ("/pending/0/id", json!("1\n"), UnpackError::Impossible("the id of a request")),
-        ("/pending/0/id", json!(""), UnpackError::Impossible("the id of a request")),
-        (
-            "/pending/0/id",
-            json!(format!("\"{}\"", "x".repeat(127))),
-            UnpackError::Impossible("the id of a request"),
-        ),
-        ("/greeting/lines/0", json!(line(16 * 1024)), UnpackError::TooMuch("greeting")),
-        ("/greeting/lines/0", json!("{}\n"), UnpackError::Impossible("a line of the greeting")),
-        ("/greeting/lines/0", json!(share(1, 1)), UnpackError::Impossible("a line of the greeting")),
-        (
-            "/greeting/lines/0",
-            json!("{\"id\":1,\"method\":\"mining.subscribe\"}"),
-            UnpackError::Impossible("a line of the greeting"),
-        ),
-        (
-            "/greeting/lines/1",
-            good["greeting"]["lines"][0].clone(),
-            UnpackError::Impossible("a line of the greeting"),
-        ),
-        (
-            "/greeting/lines/1",
-            json!(authorize("somebody.else")),
-            UnpackError::Impossible("a line of the greeting"),
-        ),
-        ("/miner_line/bytes", json!("0a"), UnpackError::Impossible("an unfinished line")),
-        (
-            "/miner_line/bytes",
-            json!("20".repeat(MINER_LINE_BYTES_MAX)),
-            UnpackError::Impossible("an unfinished line"),
-        ),
-        (
-            "/pool_line/bytes",
-            json!("20".repeat(POOL_LINE_BYTES_MAX)),
-            UnpackError::Impossible("an unfinished line"),
-        ),
-        ("/early", json!(line(EARLY_BYTES_MAX)), UnpackError::TooMuch("early")),
-        ("/early", json!("{}"), UnpackError::Impossible("early")),
-        ("/filtered", json!(FILTERED_MAX + 1), UnpackError::Impossible("filtered")),
-        ("/last_loss", json!("boredom"), UnpackError::Impossible("last_loss")),
-        ("/tag", json!(21), UnpackError::Impossible("tag")),
-        ("/needs_clean", json!(true), UnpackError::Impossible("needs_clean")),
-    ];
     let mut other = Process::new();
-    for (place, value, error) in cases {
+    for (place, value, error) in [wrong_miners(&good), wrong_requests(&good), wrong_lines(&good)].concat() {
         let mut bad = good.clone();
         *bad.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = value;
         assert_eq!(other.unpack(&bad).err(), Some(error), "{place}");
@@ -237,6 +162,76 @@ fn what_no_session_has_is_refused_and_nothing_is_counted() {
     assert!(other.workers.is_empty() && other.told().is_empty());
     assert_eq!(other.stats.counts, Stats::default().counts);
     assert!(other.unpack(&good).is_ok());
+}
+
+/// A place, what is wrong there, and what is said to it.
+type Case = (&'static str, Value, UnpackError);
+
+fn wrong_miners(good: &Value) -> Vec<Case> {
+    let faults = UnpackError::Impossible("faults");
+    let name = UnpackError::Impossible("a worker");
+    let size = UnpackError::Impossible("extranonce2_size");
+    let (worker, job) = (&good["miner"]["workers"][0], &good["work"]["jobs"]["known"][0]);
+    vec![
+        ("/format", json!(0), UnpackError::Format(0)),
+        ("/miner/errors", json!(33), faults),
+        ("/miner/rate_limited", json!(u32::MAX), faults),
+        ("/miner/bad_shares", json!(u32::MAX), faults),
+        ("/miner/agent", json!("x".repeat(65)), UnpackError::TooMuch("agent")),
+        ("/miner/workers", json!(vec![worker; 33]), UnpackError::TooMuch("workers")),
+        ("/miner/workers", json!(vec![worker; 2]), UnpackError::Impossible("a worker twice")),
+        ("/miner/workers/0/name", json!({"named": "a\tb"}), name),
+        ("/miner/workers/0/name", json!({"named": "x".repeat(257)}), name),
+        ("/work/extranonce1", json!("00".repeat(29)), UnpackError::TooMuch("extranonce1")),
+        ("/work/extranonce1", json!("\"}"), UnpackError::Impossible("extranonce1")),
+        ("/work/extranonce1", json!("abc"), UnpackError::Impossible("extranonce1")),
+        ("/work/extranonce2_size", json!(0), size),
+        ("/work/next_extranonce2_size", json!(17), size),
+        ("/work/jobs/known", json!(vec![job; 65]), UnpackError::TooMuch("jobs")),
+        ("/work/repeats/prints", json!("00".repeat(257 * 8)), UnpackError::TooMuch("shares")),
+        ("/work/repeats/prints", json!("0011"), UnpackError::Impossible("shares")),
+        ("/filtered", json!(FILTERED_MAX + 1), UnpackError::Impossible("filtered")),
+        ("/last_loss", json!("boredom"), UnpackError::Impossible("last_loss")),
+        ("/tag", json!(21), UnpackError::Impossible("tag")),
+        ("/needs_clean", json!(true), UnpackError::Impossible("needs_clean")),
+    ]
+}
+
+fn wrong_requests(good: &Value) -> Vec<Case> {
+    let worker = UnpackError::Impossible("the worker of a request");
+    let id = UnpackError::Impossible("the id of a request");
+    vec![
+        ("/pending", json!(vec![&good["pending"][0]; 513]), UnpackError::TooMuch("requests")),
+        ("/pending/0/asked/submit/worker", json!(1), worker),
+        ("/pending/0/asked", json!({"authorize": 1}), worker),
+        ("/pending/0/asked", json!({"authorize_again": 1}), worker),
+        ("/pending/0/id", json!("true"), id),
+        ("/pending/0/id", json!("[1]"), id),
+        ("/pending/0/id", json!("1\n"), id),
+        ("/pending/0/id", json!(""), id),
+        ("/pending/0/id", json!(format!("\"{}\"", "x".repeat(127))), id),
+    ]
+}
+
+fn wrong_lines(good: &Value) -> Vec<Case> {
+    let said = UnpackError::Impossible("a line of the greeting");
+    let unfinished = UnpackError::Impossible("an unfinished line");
+    let line = |length: usize| json!(format!("{}\n", "x".repeat(length)));
+    let stranger = "{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"somebody.else\"]}\n";
+    vec![
+        ("/greeting/lines/0", line(16 * 1024), UnpackError::TooMuch("greeting")),
+        ("/greeting/lines/0", json!("{}\n"), said),
+        ("/greeting/lines/0", json!(share(1, 1)), said),
+        ("/greeting/lines/0", json!("{\"id\":1,\"method\":\"mining.subscribe\"}"), said),
+        ("/greeting/lines/0", json!("{\"id\":1,\n\"method\":\"mining.subscribe\"}\n"), said),
+        ("/greeting/lines/1", good["greeting"]["lines"][0].clone(), said),
+        ("/greeting/lines/1", json!(stranger), said),
+        ("/miner_line/bytes", json!("0a"), unfinished),
+        ("/miner_line/bytes", json!("20".repeat(MINER_LINE_BYTES_MAX)), unfinished),
+        ("/pool_line/bytes", json!("20".repeat(POOL_LINE_BYTES_MAX)), unfinished),
+        ("/early", line(EARLY_BYTES_MAX), UnpackError::TooMuch("early")),
+        ("/early", json!("{}"), UnpackError::Impossible("early")),
+    ]
 }
 
 /// What is no form of a session at all is refused by whoever reads it.
