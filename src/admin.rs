@@ -60,6 +60,8 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct AdminHandle {
     addr: Option<SocketAddr>,
+    /// A copy, for the process that may take over.
+    listener: Option<TcpListener>,
     stopping: watch::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -91,7 +93,7 @@ impl std::fmt::Debug for Controls {
     }
 }
 
-/// Binds `addr`, where there is to be a port of its own, and serves what `snapshots` reads there and to `guests` on a thread
+/// Binds `addr`, where there is to be a port of its own and no socket of it is `inherited`, and serves what `snapshots` reads there and to `guests` on a thread
 /// named `admin`. When this returns, the endpoint can be connected to. Who does not care gets `/metrics` as Prometheus text
 /// at that port, and as JSON where miners connect.
 ///
@@ -99,6 +101,7 @@ impl std::fmt::Debug for Controls {
 /// The address cannot be bound, or the thread cannot be started.
 pub fn start(
     addr: Option<SocketAddr>,
+    inherited: Option<TcpListener>,
     guests: Option<HttpGuests>,
     snapshots: SnapshotReader,
     controls: Controls,
@@ -113,7 +116,8 @@ pub fn start(
     let app = |form| routes::router(snapshots.clone(), exposition.clone(), form, more.clone());
     let apps = server::Apps { own: app(Form::Prometheus), miners: app(Form::Json) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (bound, listener) = addr.map(bind).transpose()?.unzip();
+    let (bound, listener) = addr.map(|addr| bind(addr, inherited)).transpose()?.unzip();
+    let copy = listener.as_ref().and_then(|listener| listener.try_clone().ok());
     let doors = {
         let _within = runtime.enter();
         doors::Doors::new(listener, guests)?
@@ -133,12 +137,12 @@ pub fn start(
         });
     };
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
-    Ok(AdminHandle { addr: bound, stopping, thread })
+    Ok(AdminHandle { addr: bound, listener: copy, stopping, thread })
 }
 
-fn bind(addr: SocketAddr) -> Result<(SocketAddr, TcpListener), AdminError> {
+fn bind(addr: SocketAddr, inherited: Option<TcpListener>) -> Result<(SocketAddr, TcpListener), AdminError> {
     let bind = || {
-        let listener = TcpListener::bind(addr)?;
+        let listener = inherited.map_or_else(|| TcpListener::bind(addr), Ok)?;
         listener.set_nonblocking(true)?;
         Ok((listener.local_addr()?, listener))
     };
@@ -149,6 +153,11 @@ impl AdminHandle {
     /// Where it listens, if at a port of its own, which is the one that was given by the system if 0 was asked for.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
+    }
+
+    /// A copy of its listening socket, with its address.
+    pub fn listener(&self) -> Option<(SocketAddr, TcpListener)> {
+        Some((self.addr?, self.listener.as_ref()?.try_clone().ok()?))
     }
 
     /// Takes no more connections, lets requests in work be answered for at most a second, and ends the thread.

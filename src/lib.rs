@@ -10,6 +10,7 @@ pub mod config;
 pub mod events;
 pub mod export;
 pub mod guard;
+pub mod handover;
 pub mod history;
 pub mod logging;
 pub mod pools;

@@ -8,10 +8,12 @@ mod errors;
 mod plan;
 mod reload;
 mod signals;
+mod upgrade;
 
 pub use errors::{RunError, StartError};
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
+pub use upgrade::Leaving;
 
 use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
@@ -20,6 +22,7 @@ use crate::aggregate::{
 use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle};
 use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
+use crate::handover::{Given, HandOverError, Inheritance};
 use crate::logging::{DroppedLines, LogHandle, LogLevels};
 use crate::pools::{Lookout, LookoutHandle, PoolViews, Roster};
 use crate::records::{self, RecordsHandle, RecordsMeter};
@@ -32,7 +35,7 @@ use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, Preflight};
 use loka_runtime::{
     Clock, Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
-    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
+    ShardPlan, ShardSpec, Start, mailbox, spawn,
 };
 use reload::{Reloader, Renewal, Untold};
 use std::io;
@@ -42,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
+use upgrade::Legacy;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
 const EVENTS_MAX: usize = 64;
@@ -63,6 +67,10 @@ enum Event {
     /// Found after so many reloads.
     Pools(Arc<[PoolNow]>, u32),
     Reload(Box<Renewal>),
+    /// Somebody wants another process to take over.
+    Upgrade,
+    /// It has, or it has not.
+    HandedOver(Box<Result<Given, HandOverError>>),
     MinerTls(Arc<rustls::ServerConfig>),
 }
 
@@ -75,6 +83,13 @@ impl Stopper {
     pub fn stop(&self, cause: &'static str) {
         // Full or gone: it has been asked often enough.
         let _ = self.0.try_send(Event::Stop(cause));
+    }
+
+    /// Asks it to let another process take over.
+    pub fn upgrade(&self) {
+        if self.0.try_send(Event::Upgrade).is_err() {
+            tracing::warn!("too much happens for an upgrade now: ask again");
+        }
     }
 }
 
@@ -100,6 +115,13 @@ impl Ends {
     }
 }
 
+impl Ends {
+    /// The mailboxes, for another thread.
+    fn copies(&self) -> Vec<Arc<ControlEnd>> {
+        self.0.clone()
+    }
+}
+
 impl Drop for Ends {
     fn drop(&mut self) {
         self.tell_all(&Command::Drain { within_us: 0 });
@@ -108,7 +130,7 @@ impl Drop for Ends {
 
 /// Whom to tell that the drain begins.
 #[derive(Default)]
-struct OnDrain(Option<Box<dyn FnOnce(Duration) + Send>>);
+struct OnDrain(Option<Box<dyn FnOnce(Leaving) + Send>>);
 
 impl std::fmt::Debug for OnDrain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -135,6 +157,10 @@ pub struct Proxy {
     certificate: Option<CertificateWatch>,
     /// How many reloads there have been.
     reloads: u32,
+    /// The pools by number.
+    roster: Roster,
+    /// What a process is given that takes over.
+    legacy: Legacy,
     host: Preflight,
 }
 
@@ -158,6 +184,18 @@ impl Proxy {
         Self::start_with(config, log, standard_pipeline)
     }
 
+    /// The same with what another process leaves to this one.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever was started by then ends by itself.
+    pub fn start_after(
+        config: &Config,
+        log: LogHandle,
+        inheritance: Inheritance,
+    ) -> Result<Proxy, StartError> {
+        Self::start_from(config, log, inheritance, standard_pipeline)
+    }
+
     /// The same with middleware of one's own: `pipeline` is called once for each shard.
     ///
     /// # Errors
@@ -165,6 +203,15 @@ impl Proxy {
     pub fn start_with<P: Stage + Send + 'static>(
         config: &Config,
         log: LogHandle,
+        pipeline: impl Fn(&Config) -> P,
+    ) -> Result<Proxy, StartError> {
+        Self::start_from(config, log, Inheritance::default(), pipeline)
+    }
+
+    fn start_from<P: Stage + Send + 'static>(
+        config: &Config,
+        log: LogHandle,
+        mut inheritance: Inheritance,
         pipeline: impl Fn(&Config) -> P,
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
@@ -178,7 +225,7 @@ impl Proxy {
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
         let (http, guests) = plan::http(config).map_err(AdminError::from)?;
         let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, http, specs.len(), host);
-        let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
+        let (sockets, legacy) = upgrade::listeners(config, &specs, &mut inheritance)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
         let (posts, ends) = mailboxes(specs.len());
@@ -205,7 +252,7 @@ impl Proxy {
             levels: log.levels.clone(),
             reload: reload.clone(),
         };
-        let admin = start_admin(config, guests, &aggregator, controls)?;
+        let admin = start_admin(config, &mut inheritance, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -215,7 +262,7 @@ impl Proxy {
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
         let posts = specs.into_iter().zip(sockets).zip(posts);
-        start_shards(posts, &plan, Clock::start(), || pipeline(config), &send, &receive)?;
+        start_shards(posts, &plan, inheritance.clock, || pipeline(config), &send, &receive)?;
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         let alerts = start_alerts(alerts, &aggregator)?;
@@ -235,6 +282,8 @@ impl Proxy {
             lookout,
             certificate,
             reloads: 0,
+            roster: Roster::new(&config.pools),
+            legacy,
             host,
         })
     }
@@ -273,7 +322,7 @@ impl Proxy {
         self.show(standing.in_force().to_vec());
         let Some(wishes) = self.knobs.reload.open() else { return Ok(()) };
         let reloader = Reloader {
-            roster: Roster::new(&standing.config().pools),
+            roster: self.roster.clone(),
             standing,
             number: self.reloads,
             shards: self.ends.0.len(),
@@ -299,8 +348,8 @@ impl Proxy {
         signals.watch(self.stopper(), self.knobs.reload.clone())
     }
 
-    /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
-    pub fn on_drain(&mut self, tell: impl FnOnce(Duration) + Send + 'static) {
+    /// Calls `tell` when the drain begins; only the last one given is called.
+    pub fn on_drain(&mut self, tell: impl FnOnce(Leaving) + Send + 'static) {
         self.on_drain = OnDrain(Some(Box::new(tell)));
     }
 
@@ -326,6 +375,12 @@ impl Proxy {
                     untold.tell(&self.ends);
                 }
                 Ok(Event::Reload(renewal)) => self.renew(*renewal, &mut untold),
+                Ok(Event::Upgrade) => self.upgrade(),
+                Ok(Event::HandedOver(result)) => {
+                    if self.handed_over(*result) {
+                        break "another process has taken over";
+                    }
+                }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(self.died(RunError::ShardDied { shard, cause }));
@@ -349,11 +404,13 @@ impl Proxy {
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
         if let Some(tell) = self.on_drain.0.take() {
-            tell(self.drain_timeout + DRAIN_GRACE);
+            tell(Leaving { within: self.drain_timeout + DRAIN_GRACE, successor: self.legacy.successor() });
         }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
+        // Copies that stay open would let the kernel go on queueing miners for nobody.
+        self.legacy.close();
         let within_us = u64::try_from(self.drain_timeout.as_micros()).unwrap_or(u64::MAX);
         self.ends.tell_all(&Command::Drain { within_us });
         let began = Instant::now();
@@ -372,6 +429,8 @@ impl Proxy {
                     | Event::Pools(..)
                     | Event::MinerTls(_)
                     | Event::Reload(_)
+                    | Event::Upgrade
+                    | Event::HandedOver(_)
                     | Event::ShardReady,
                 ) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -479,13 +538,15 @@ fn tell_started(
 /// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
 fn start_admin(
     config: &Config,
+    inheritance: &mut Inheritance,
     guests: Option<HttpGuests>,
     aggregator: &AggregatorHandle,
     controls: Controls,
 ) -> Result<Option<AdminHandle>, AdminError> {
     let address = config.metrics.listen();
+    let inherited = address.and_then(|address| inheritance.take_admin(address));
     let is_asked_for = address.is_some() || guests.is_some();
-    let start = || admin::start(address, guests, aggregator.snapshots(), controls);
+    let start = || admin::start(address, inherited, guests, aggregator.snapshots(), controls);
     is_asked_for.then(start).transpose()
 }
 
@@ -539,7 +600,9 @@ fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
                 | Event::Stop(_)
                 | Event::Pools(..)
                 | Event::MinerTls(_)
-                | Event::Reload(_),
+                | Event::Reload(_)
+                | Event::Upgrade
+                | Event::HandedOver(_),
             ) => {}
             Err(_) => return Err(StartError::Slow),
         }

@@ -33,7 +33,7 @@ pub use allocator::AllocatorFigures;
 pub use clock::Clock;
 pub use door::{Door, Guest, HttpDoor, HttpGuests, Waiting, door, http_door};
 pub use handover::{Arrivals, HandOver, Parcel, Parting};
-pub use listener::{ListenError, address_of, bind_all};
+pub use listener::{ListenError, address_of, bind_all, bind_beside};
 pub use mailbox::{Command, ControlEnd, Reload, Report, ShardEnd, Shell, mailbox};
 pub use plan::{HttpPlan, PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};
 pub use quota::{Excess, Quotas, Rates};
