@@ -19,7 +19,7 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, Limits, MemoryFigures, Snapshot, SnapshotReader,
 };
-use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle};
+use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle, LAST_WORDS_MAX};
 use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
 use crate::handover::{Given, HandOverError, Inheritance};
@@ -404,7 +404,9 @@ impl Proxy {
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
         if let Some(tell) = self.on_drain.0.take() {
-            tell(Leaving { within: self.drain_timeout + DRAIN_GRACE, successor: self.legacy.successor() });
+            // With what alerts and records may need after the shards.
+            let within = self.drain_timeout + DRAIN_GRACE + LAST_WORDS_MAX + records::LAST_MAX;
+            tell(Leaving { within, successor: self.legacy.successor() });
         }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");

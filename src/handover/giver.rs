@@ -21,8 +21,10 @@ use thiserror::Error;
 
 /// How long the new process may take to serve miners: it may have to wait for name servers.
 const START_MAX: Duration = Duration::from_secs(90);
-/// How long all of the hand-over may take from then on.
-const HAND_OVER_MAX: Duration = Duration::from_secs(60);
+/// How long it may leave a link unanswered from then on.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long all of the hand-over may take.
+const HAND_OVER_MAX: Duration = Duration::from_secs(600);
 /// Links on their way that have not arrived.
 const UNDERWAY_MAX: usize = 64;
 /// How long a look at the door lasts where nobody stands there.
@@ -132,6 +134,7 @@ impl Giver {
         let pid = child.0.as_ref().map_or(0, Child::id);
         tracing::info!(pid, program = %self.successor.program.display(), "a new process is to take over");
         let ready = self.offer(&mut wire)?;
+        wire.set_patience(ANSWER_MAX)?;
         let marks: Vec<Option<usize>> = self.places(&ready);
         let shards = self.listeners.len();
         let mut way = Way::new(wire, marks, shards)?;

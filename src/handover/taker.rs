@@ -154,17 +154,14 @@ impl Predecessor {
     }
 }
 
-/// Leaves a link where the shard finds it that has the fewest of them to look at.
+/// Leaves a link where a shard finds it: they get them in turn, whatever shards the old process had.
 fn arrive(link: LinkWord, sockets: [OwnedFd; 2], shards: &[Arrivals]) {
     let LinkWord { number, pool, session, queued, address, has_worked, was_at_work } = link;
     let queued = queued.map(Vec::from);
     let pool = PoolId::of(pool);
     let mut parcel = Box::new(Parcel { session, pool, sockets, queued, address, has_worked, was_at_work });
-    let shards_count = shards.len() as u64;
-    let Some(shard) = usize::try_from(number % shards_count.max(1)).ok().and_then(|shard| shards.get(shard))
-    else {
-        return;
-    };
+    let turn = usize::try_from(number).unwrap_or_default() % shards.len().max(1);
+    let Some(shard) = shards.get(turn) else { return };
     while let Err(back) = shard.push(parcel) {
         parcel = back;
         std::thread::sleep(ROOM_AGAIN);

@@ -87,9 +87,14 @@ impl Wire {
     /// Nothing that the other side does or leaves is waited for any longer than `patience`.
     pub(super) fn new(socket: UnixStream, patience: Duration) -> io::Result<Wire> {
         socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(patience))?;
-        socket.set_write_timeout(Some(patience))?;
-        Ok(Wire(socket))
+        let wire = Wire(socket);
+        wire.set_patience(patience)?;
+        Ok(wire)
+    }
+
+    pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.0.set_read_timeout(Some(patience))?;
+        self.0.set_write_timeout(Some(patience))
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

@@ -70,13 +70,20 @@ fn listen(
         return Ok(sockets);
     }
     if inheritance.is_any() {
-        tracing::warn!(
-            "the old process listens elsewhere, or has another number of shards: who stands in its queue when it closes is \
-             turned away, unless net.ipv4.tcp_migrate_req is 1"
-        );
+        if !do_queues_migrate() {
+            tracing::warn!(
+                "the old process listens elsewhere, or has another number of shards: who stands in its queues when they \
+                 close is turned away, because net.ipv4.tcp_migrate_req is not 1"
+            );
+        }
         return bind_beside(&addresses, specs, steering);
     }
     bind_all(&addresses, specs, steering)
+}
+
+/// Whether the kernel gives those in the queue of a listening socket that closes to another one of the same port.
+fn do_queues_migrate() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|value| value.trim() == "1")
 }
 
 impl Proxy {

@@ -213,3 +213,26 @@ fn a_new_process_that_is_killed_leaves_those_that_have_not_arrived() {
     assert!(works(&mut first, "7"));
     assert!(works(&mut miner(&site), "7"));
 }
+
+/// The new process ends in the midst of it: those that it had are closed, all others go on, and nobody is left hanging.
+#[test]
+fn a_new_process_that_is_killed_in_the_midst_of_it_takes_only_those_that_it_had() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let site = Site::new(&pool_at(pool.addr()));
+    let proxy = site.start(&["--shards", "1"]);
+    let mut miners: Vec<Miner> = (0..600).map(|_| miner(&site)).collect();
+    proxy.signal(Signal::USR2);
+    until("a new process is there", || !site.successors().is_empty());
+    // Both answer at the metrics port for as long as this takes.
+    until("the new process has some", || proxy.metric("loka_stratum_links_taken_over_total") > 0.0);
+    let _ = kill_process(site.successors()[0], Signal::KILL);
+    until("it is over", || {
+        site.told("this process goes on") + site.told("another process has taken over pid") == 1
+    });
+    let at_work = miners.iter_mut().filter_map(|miner| works(miner, "7").then_some(())).count();
+    if site.told("this process goes on") == 1 {
+        assert!(at_work > 0 && at_work < 600, "{at_work}");
+        assert!(works(&mut self::miner(&site), "7"), "and others come");
+        until("each is at its pool", || pool.report().connections_active == at_work as u64);
+    }
+}
