@@ -7,6 +7,7 @@ mod certificate;
 mod errors;
 mod plan;
 mod reload;
+mod shards;
 mod signals;
 mod upgrade;
 
@@ -33,14 +34,11 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, Preflight};
-use loka_runtime::{
-    Clock, Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
-    ShardPlan, ShardSpec, Start, mailbox, spawn,
-};
+use loka_runtime::{Command, ControlEnd, HttpGuests, PoolNow, ShardError, ShardPlan, ShardSpec};
 use reload::{Reloader, Renewal, Untold};
+use shards::{mailboxes, start_shards};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -51,8 +49,6 @@ use upgrade::Legacy;
 const EVENTS_MAX: usize = 64;
 /// How much longer than its deadline a drain may take before the process ends all the same.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
-/// How long a shard may take to come up.
-const START_MAX: Duration = Duration::from_secs(30);
 /// Two requests to stop within this time are one.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
@@ -112,13 +108,6 @@ impl Ends {
             }
         }
         is_taken
-    }
-}
-
-impl Ends {
-    /// The mailboxes, for another thread.
-    fn copies(&self) -> Vec<Arc<ControlEnd>> {
-        self.0.clone()
     }
 }
 
@@ -462,27 +451,6 @@ impl Proxy {
     }
 }
 
-/// Starts one shard after the other, each with its listeners, and waits until it serves miners.
-fn start_shards<P: Stage + Send + 'static>(
-    posts: impl Iterator<Item = ((ShardSpec, Vec<OwnedFd>), Post)>,
-    plan: &ShardPlan,
-    clock: Clock,
-    pipeline: impl Fn() -> P,
-    events: &Sender<Event>,
-    heard: &Receiver<Event>,
-) -> Result<(), StartError> {
-    for ((spec, listeners), (mailbox, report)) in posts {
-        let up = events.clone();
-        // The queue has room for one such event of each shard that is being started.
-        let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
-        let (plan, pipeline) = (plan.clone(), pipeline());
-        let handle = spawn(Start { spec, plan, clock, listeners, pipeline, mailbox, report, ready })?;
-        watch_shard(spec.index, handle, events.clone())?;
-        wait_for_shard(heard)?;
-    }
-    Ok(())
-}
-
 /// Which shards run on which CPUs.
 ///
 /// # Errors
@@ -575,48 +543,4 @@ fn watch_certificate(
     let events = events.clone();
     CertificateWatch::start(tls, first, move |config| events.try_send(Event::MinerTls(config)).is_ok())
         .map(Some)
-}
-
-/// What a shard gets of its mailbox.
-type Post = (ShardEnd, Box<Report>);
-
-/// Element `n` is for shard `n`: what the shard gets, and what stays here.
-fn mailboxes(shards: usize) -> (Vec<Post>, Vec<Arc<ControlEnd>>) {
-    (0..shards)
-        .map(|shard| {
-            let (mailbox, end, report) = mailbox(shard);
-            ((mailbox, report), Arc::new(end))
-        })
-        .unzip()
-}
-
-/// Waits until the shard that was just spawned serves miners.
-fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
-    let deadline = Instant::now() + START_MAX;
-    loop {
-        match events.recv_deadline(deadline) {
-            Ok(Event::ShardReady) => return Ok(()),
-            Ok(Event::ShardEnded { result: Err(cause), .. }) => return Err(cause.into()),
-            Ok(
-                Event::ShardEnded { result: Ok(()), .. }
-                | Event::Stop(_)
-                | Event::Pools(..)
-                | Event::MinerTls(_)
-                | Event::Reload(_)
-                | Event::Upgrade
-                | Event::HandedOver(_),
-            ) => {}
-            Err(_) => return Err(StartError::Slow),
-        }
-    }
-}
-
-/// Waits for the shard's end on a thread of its own, so that no death goes unnoticed.
-fn watch_shard(shard: usize, handle: ShardHandle, events: Sender<Event>) -> io::Result<()> {
-    let watch = move || {
-        let result = handle.join();
-        // Nobody listens any more once the proxy has ended.
-        let _ = events.send(Event::ShardEnded { shard, result });
-    };
-    std::thread::Builder::new().name(format!("watch{shard}")).spawn(watch).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Another process takes over: what it is given, and what becomes of this one then.
 
-use super::{Ends, Event, Proxy, plan};
+use super::{Event, Proxy, plan};
 use crate::config::Config;
 use crate::handover::{Given, Giver, HandOverError, Inheritance, Predecessor, Successor, arrivals};
 use crate::pools::Roster;
@@ -119,7 +119,7 @@ impl Proxy {
             admin: self.admin.as_ref().and_then(crate::admin::AdminHandle::listener),
             pools: configured(&self.roster),
         };
-        let (ends, events) = (Ends::copies(&self.ends), self.events.0.clone());
+        let (ends, events) = (self.ends.0.clone(), self.events.0.clone());
         let give = move || {
             let result =
                 giver.hand_over(&|command| ends.iter().all(|end| end.command(command.clone()).is_ok()));
