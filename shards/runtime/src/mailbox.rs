@@ -6,6 +6,7 @@
 
 use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
+use crate::question::SessionsQuestion;
 use crate::quota::Excess;
 use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
@@ -105,6 +106,8 @@ pub enum Command {
     Memory(MemoryLoad),
     /// All connections of this address, as [`host_of`](crate::host_of) gives it, are to end.
     Kick(IpAddr),
+    /// Which connections a worker has is to be told to whoever asks.
+    Sessions(Arc<SessionsQuestion>),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.
@@ -166,7 +169,9 @@ impl ShardEnd {
         let _ = self.0.full.push(report);
     }
 
-    pub(crate) fn next_command(&self) -> Option<Command> {
+    /// The command that has waited longest, if one waits.
+    #[must_use]
+    pub fn next_command(&self) -> Option<Command> {
         self.0.commands.pop()
     }
 }
@@ -181,6 +186,12 @@ impl ControlEnd {
             report.clear();
             let _ = self.0.empty.push(report);
         }
+    }
+
+    /// Whether the shard has ended: nobody takes commands any more, and no report follows those that wait.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Leaves a command for the shard's next tick. Gives it back when [`COMMANDS_MAX`] are waiting already.

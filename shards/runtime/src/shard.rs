@@ -5,6 +5,7 @@
 //! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
 mod accounts;
+mod answers;
 mod dialing;
 mod entrance;
 mod guests;
@@ -222,6 +223,8 @@ struct Shard<P> {
     load: MemoryLoad,
     /// Addresses whose connections are to end.
     kicks: Vec<kicks::Kick>,
+    /// Questions that are being answered.
+    asked: VecDeque<answers::Asked>,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -290,6 +293,7 @@ impl<P: Stage> Shard<P> {
             strangers: Strangers::default(),
             load: MemoryLoad::Fine,
             kicks: Vec::new(),
+            asked: VecDeque::new(),
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

@@ -3,6 +3,7 @@
 use crate::bucket::Bucket;
 use crate::limits::{REFUSED_AUTHORIZATION, WORKERS_MAX};
 use crate::session::mining::Mining;
+use crate::session::tally::Tally;
 use crate::wire::fingerprint;
 use crate::workers::{AgentId, WorkerId, Workers};
 use smallvec::SmallVec;
@@ -89,8 +90,10 @@ pub struct Client {
     pub(crate) spent: Spent,
     /// Its work: extranonce, difficulty, jobs.
     pub mining: Mining,
+    /// What became of its shares.
+    pub tally: Tally,
     /// What it calls itself.
-    pub(super) agent: AgentId,
+    pub(crate) agent: AgentId,
     workers: SmallVec<[Worker; 1]>,
 }
 
@@ -111,6 +114,7 @@ impl Client {
             authorizations: Bucket::default(),
             spent: Spent::default(),
             mining: Mining::default(),
+            tally: Tally::default(),
             agent: AgentId::default(),
             workers: SmallVec::new(),
         }
@@ -144,6 +148,12 @@ impl Client {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// Where this worker stands, if the connection has it.
+    #[must_use]
+    pub fn state_of(&self, worker: WorkerId) -> Option<WorkerState> {
+        self.workers.iter().find(|own| own.id == worker).map(|own| own.state)
     }
 
     pub(crate) fn worker_asked(&mut self, user: &str, workers: &mut Workers) {

@@ -55,6 +55,7 @@ impl Session {
     /// a pool rejects everything, that is no reason to send its miners away. Of one that never has it is: whoever floods a pool
     /// with what the session cannot know to be bad is found by that.
     pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
+        self.client.tally.verdict(verdict, cx.now);
         match verdict {
             Verdict::Accepted => {
                 self.client.bad_shares = self.client.bad_shares.saturating_sub(1);

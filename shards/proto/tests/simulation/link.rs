@@ -399,6 +399,9 @@ impl Link {
             self.stats.counts.messages[direction.index()][loka_proto::Method::Submit.index()]
         };
         assert_eq!(of_method(Direction::FromMiner), shares.forwarded + shares.refused, "{shares:?}");
+        let tally = self.session.client().tally;
+        let told = [tally.accepted, tally.rejected, tally.refused].map(u64::from);
+        assert_eq!(told, [shares.accepted, rejected, shares.refused], "{tally:?}");
         assert_eq!(self.session.poll_timeout(policy).is_none(), self.session.is_over());
     }
 
