@@ -22,6 +22,7 @@ use crate::pools::tls::TlsSetupError;
 use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
 use crate::records::{self, RecordsFeed, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
+use crate::sessions::SessionsReader;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
@@ -224,6 +225,7 @@ impl Proxy {
         let controls = Controls {
             desk: desk.clone(),
             workers: aggregator.workers(),
+            sessions: SessionsReader::new(&ends.0),
             drain: drain_by(Stopper(send.clone())),
             config: in_force.subscribe(),
             api: config.api.clone(),

@@ -55,7 +55,7 @@ pub mod limits {
     pub const KICKS_PER_TICK: usize = 256;
     /// Questions about a worker's connections that a shard answers at one time, one after another.
     pub const ASKED_MAX: usize = 4;
-    /// Links that are looked at in a tick for them: those of a full shard in eight ticks. One takes some 100 ns.
+    /// Links that are looked at in a tick for them: those of a full shard in eight ticks.
     pub const ASKED_LINKS_PER_TICK: usize = 4_096;
     /// Connections of one worker that a shard tells of; of the others it tells the number.
     pub const SESSIONS_TOLD_MAX: usize = 256;
