@@ -51,6 +51,8 @@ pub struct SwarmConfig {
     pub seed: u64,
     /// How long to wait for the last answers after the measured phase; it ends as soon as all are there.
     pub settle: Duration,
+    /// How long miners stay connected after the last answer, sending nothing; `stop` ends it.
+    pub stay: Duration,
     /// Ends the measured phase early, when so many shares have been sent in all. Each miner sends an equal part; the
     /// part of a miner that is gone stays unsent.
     pub answers_target: Option<u64>,
@@ -76,6 +78,7 @@ impl Default for SwarmConfig {
             pacing: Pacing::Sleep,
             seed: 1,
             settle: Duration::from_secs(5),
+            stay: Duration::ZERO,
             answers_target: None,
             handshake_timeout: Duration::from_secs(15),
             job_clock: None,
@@ -134,6 +137,8 @@ pub enum Phase {
     Measure,
     /// Waiting for the last answers.
     Settle,
+    /// All is answered, and miners are still connected.
+    Stay,
 }
 
 /// A glance at a run, given to the caller about five times a second.
