@@ -150,16 +150,18 @@ fn every_figure_is_what_miners_and_pool_have_counted() {
 /// The pool's books, and what crossed between it and the proxy.
 fn check_pool(proxy: &Proxy, pool: &PoolHandle, ledger: &Ledger) {
     let (truth, seen) = (ledger.figures(), pool.report());
+    let [accepted, low] = ledger.untold;
     for (name, count) in [
-        ("shares.accepted", seen.shares_accepted),
-        ("shares.rejected", seen.shares_rejected),
-        ("rejected.low_difficulty", seen.shares_low_difficulty),
+        ("shares.accepted", seen.shares_accepted - accepted),
+        ("shares.rejected", seen.shares_rejected - low),
+        ("rejected.low_difficulty", seen.shares_low_difficulty - low),
         ("rejected.unauthorized", seen.shares_unauthorized),
+        ("rejected.stale", seen.shares_unknown_job),
         ("forwarded", seen.shares_received),
     ] {
         assert_eq!(truth[name], count as f64, "{name}: the pool and the miners");
     }
-    assert_eq!(truth["shares.unanswered"] + truth["shares.lost"], seen.shares_unanswered as f64);
+    assert_eq!(truth["shares.unanswered"] + truth["shares.lost"], (accepted + low) as f64);
     let sent =
         |method: &str| ("loka_stratum_messages_sent_total", format!("to=\"pool\",method=\"{method}\""));
     let pools = |metric: &'static str| (metric, "pool=\"pool\"".to_owned());

@@ -56,15 +56,18 @@ impl Odd {
         }
     }
 
-    /// One that the proxy refuses for this reason, with this code.
+    /// One that the proxy refuses for this reason, with this code; the pool never hears of it.
     fn refused(
         &mut self,
+        pool: &PoolHandle,
         ledger: &mut Ledger,
         (reason, code): (&'static str, i64),
         change: impl FnOnce(&mut Submit<'_>),
     ) {
+        let before = pool.report().shares_received;
         let answer = self.submit(change);
         assert_eq!(answer["error"][0].as_i64(), Some(code), "{reason}: {answer}");
+        assert_eq!(pool.report().shares_received, before, "{reason}: the pool got it");
         *ledger.account(&self.worker).refused.entry(reason).or_default() += 1;
     }
 
@@ -73,6 +76,16 @@ impl Odd {
         self.miner.send_line(line).unwrap();
         let answer = self.miner.read_line().unwrap();
         assert!(answer.contains("\"error\":["), "{answer}");
+    }
+
+    /// What the pool says of the next job.
+    fn next_job(&mut self) -> Value {
+        serde_json::from_str(&self.miner.notice("mining.notify").unwrap()).unwrap()
+    }
+
+    fn take(&mut self, job: &Value) {
+        job["params"][0].as_str().unwrap().clone_into(&mut self.work.job_id);
+        job["params"][7].as_str().unwrap().clone_into(&mut self.work.ntime);
     }
 
     /// Closes in good order.
@@ -93,7 +106,7 @@ fn connect(proxy: &Proxy, ledger: &mut Ledger) -> Miner {
 
 /// All of them; those that stay.
 pub(crate) fn run(proxy: &Proxy, pool: &PoolHandle, ledger: &mut Ledger) -> Vec<Odd> {
-    let mut staying = vec![loses_its_pool(proxy, pool, ledger), sends_what_is_refused(proxy, ledger)];
+    let mut staying = vec![loses_its_pool(proxy, pool, ledger), sends_what_is_refused(proxy, pool, ledger)];
     staying.extend(are_not_let_in(proxy, pool, ledger));
     leave_in_several_ways(proxy, ledger);
     staying
@@ -106,11 +119,18 @@ fn loses_its_pool(proxy: &Proxy, pool: &PoolHandle, ledger: &mut Ledger) -> Odd 
     let mut goes = Odd::new(proxy, ledger, "odd.unanswered");
     stays.share(ledger);
     goes.share(ledger);
-    pool.misbehave(Misbehaviour::AcceptAndSilent);
+    let before = pool.report();
+    // It judges one more of each, and has fallen silent when it would answer.
+    pool.misbehave(Misbehaviour::SilentAfterShares(1));
     for odd in [&mut stays, &mut goes] {
         odd.miner.submit_for(&odd.work, &odd.worker, "71", "0000ffff").unwrap();
     }
-    until("the shares are at the pool", || pool.report().shares_unanswered == 2);
+    until("the shares are at the pool", || pool.report().shares_received == before.shares_received + 2);
+    let after = pool.report();
+    ledger.untold = [
+        after.shares_accepted - before.shares_accepted,
+        after.shares_low_difficulty - before.shares_low_difficulty,
+    ];
     pool.misbehave(Misbehaviour::None);
     pool.kill_connections();
     let told = stays.miner.answer_to("71").unwrap();
@@ -122,31 +142,26 @@ fn loses_its_pool(proxy: &Proxy, pool: &PoolHandle, ledger: &mut Ledger) -> Odd 
     let account = ledger.account("odd.unanswered");
     (account.unanswered, account.connections) = (1, 0);
     *ledger.ended.entry("pool_reset").or_default() += 1;
-    // A job of the pool connection that is gone, then one of the new.
-    stays.refused(ledger, ("stale_job", 21), |_| {});
-    loop {
-        let job: Value = serde_json::from_str(&stays.miner.notice("mining.notify").unwrap()).unwrap();
-        let id = job["params"][0].as_str().unwrap();
-        if id != stays.work.job_id {
-            id.clone_into(&mut stays.work.job_id);
-            job["params"][7].as_str().unwrap().clone_into(&mut stays.work.ntime);
-            break;
-        }
-    }
+    // It works again when it has a job of the new connection; one of the old is void then.
+    let job = stays.next_job();
+    stays.refused(pool, ledger, ("stale_job", 21), |_| {});
+    stays.take(&job);
     stays.share(ledger);
     stays
 }
 
-fn sends_what_is_refused(proxy: &Proxy, ledger: &mut Ledger) -> Odd {
+fn sends_what_is_refused(proxy: &Proxy, pool: &PoolHandle, ledger: &mut Ledger) -> Odd {
     let mut odd = Odd::new(proxy, ledger, NAME);
     (0..3).for_each(|_| odd.share(ledger));
-    (0..2).for_each(|_| odd.refused(ledger, ("duplicate_share", 22), |share| share.nonce = "00000001"));
-    odd.refused(ledger, ("unknown_job", 21), |share| share.job_id = "nobody's");
-    odd.refused(ledger, ("bad_ntime", 20), |share| share.ntime = "00000001");
-    odd.refused(ledger, ("bad_version_bits", 20), |share| share.version_bits = Some("00002000"));
-    odd.refused(ledger, ("bad_extranonce2", 20), |share| share.extranonce2 = "00");
-    odd.refused(ledger, ("bad_params", 20), |share| share.nonce = "no hex");
-    // A user that the connection has not asked for: the pool judges.
+    (0..2).for_each(|_| odd.refused(pool, ledger, ("duplicate_share", 22), |share| share.nonce = "00000001"));
+    odd.refused(pool, ledger, ("bad_ntime", 20), |share| share.ntime = "00000001");
+    odd.refused(pool, ledger, ("bad_version_bits", 20), |share| share.version_bits = Some("00002000"));
+    odd.refused(pool, ledger, ("bad_extranonce2", 20), |share| share.extranonce2 = "00");
+    odd.refused(pool, ledger, ("bad_params", 20), |share| share.nonce = "no hex");
+    // The pool judges jobs of which nobody here can know, and users that the connection has not asked for.
+    let answer = odd.submit(|share| share.job_id = "nobody's");
+    assert_eq!(answer["error"][0].as_i64(), Some(21), "{answer}");
+    *ledger.account(NAME).rejected.entry("stale").or_default() += 1;
     let answer = odd.submit(|share| share.user = "odd.stranger");
     assert_eq!(answer["error"][0].as_i64(), Some(24), "{answer}");
     *ledger.account(OTHERS).rejected.entry("unauthorized").or_default() += 1;
@@ -190,7 +205,7 @@ fn are_not_let_in(proxy: &Proxy, pool: &PoolHandle, ledger: &mut Ledger) -> Opti
         ntime: "00000000".to_owned(),
     };
     let mut odd = Odd { miner: denied, work, worker: "odd.denied".to_owned(), shares: 0 };
-    odd.refused(ledger, ("unauthorized", 24), |_| {});
+    odd.refused(pool, ledger, ("unauthorized", 24), |_| {});
     Some(odd)
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     pub(crate) unauthorized: u64,
     /// Different names.
     pub(crate) workers: u64,
+    /// Shares that the pool accepted, and rejected for their difficulty, and never told so.
+    pub(crate) untold: [u64; 2],
     /// Of all shares.
     pub(crate) difficulty: f64,
 }
