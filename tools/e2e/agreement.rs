@@ -198,10 +198,23 @@ fn check_figures(proxy: &Proxy, ledger: &Ledger) {
     agree("JSON", JSON, &truth, || sources::json(&json_of(&ask_for_json(proxy.metrics, "/metrics"))));
     agree("server-sent events", &[JSON, &["workers"]].concat(), &truth, || sources::event(proxy));
     agree("WebSocket", &[JSON, &["workers"]].concat(), &truth, || sources::frame(proxy));
+    agree_on_messages(proxy);
     agree("REST", &["connections.active"], &truth, || sources::rest(proxy));
     agree("health", &["connections.active"], &truth, || {
         let told = get(proxy.metrics, "/health")["connections"].as_f64().unwrap();
         [("connections.active".to_owned(), told)].into()
+    });
+}
+
+/// All messages, which nobody counts but the proxy, in two forms.
+fn agree_on_messages(proxy: &Proxy) {
+    support::until("both forms tell of as many messages", || {
+        let told = json_of(&ask_for_json(proxy.metrics, "/metrics"));
+        let scrape = sources::Scrape::of(proxy, "/metrics");
+        ["received", "sent"].into_iter().all(|way| {
+            let sum = scrape.sum(&format!("loka_stratum_messages_{way}_total"));
+            told["messages"][way].as_f64() == Some(sum)
+        })
     });
 }
 
@@ -212,10 +225,10 @@ fn check_workers(proxy: &Proxy, ledger: &Ledger) {
     agree("top --once", &["connections.active", "connections.errors", "workers"], &truth, || {
         sources::top(proxy)
     });
-    assert_eq!(
-        sources::top_unanswered(proxy).parse().ok(),
-        Some(truth["shares.unanswered"] + truth["shares.lost"])
-    );
+    let [unanswered, rejects] = sources::top_figures(proxy, ["unansw.", "rejects"]);
+    assert_eq!(unanswered.parse().ok(), Some(truth["shares.unanswered"] + truth["shares.lost"]));
+    let bad = truth["shares.rejected"] + truth["shares.refused"];
+    assert_eq!(rejects, format!("{:.2} %", 100.0 * bad / (bad + truth["shares.accepted"])));
     agree("workers as metrics", &[], &truth, || {
         let told = sources::worker_metrics(proxy);
         let names = ledger.accounts.keys().filter(|name| *name != OTHERS).count();
@@ -266,6 +279,12 @@ fn check_records(file: &Path, ledger: &Ledger) {
     agree("tables of the records", &families, &truth, || recorded::tables(file));
     let singles = ["shares.rejected", "shares.refused", "rejected", "refused"];
     agree("records export --events", &singles, &truth, || recorded::events(file));
+    let (hashes, rate) = (truth["shares.difficulty"] * times::HASHES, recorded::hashrate(file));
+    let minutes = hashes / rate / 60.0;
+    assert!(
+        (minutes - recorded::minutes(file)).abs() < 1e-6,
+        "{rate:e} hashes a second over {minutes} minutes"
+    );
     for name in [NAME, "odd.lost", "odd.unanswered", "odd.denied"] {
         agree("records worker", &[], &truth, || recorded::worker(file, name));
     }

@@ -50,6 +50,18 @@ pub(crate) fn summary(file: &Path) -> Figures {
     figures
 }
 
+/// The mean that `records summary` tells.
+pub(crate) fn hashrate(file: &Path) -> f64 {
+    told(file, &["summary", "--json"])["hashrate"].as_f64().unwrap()
+}
+
+/// The minutes that the tables reach over.
+pub(crate) fn minutes(file: &Path) -> f64 {
+    let file = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    file.query_row("SELECT max(minute) - min(minute) + 1 FROM minutes", [], |row| row.get::<_, i64>(0))
+        .unwrap() as f64
+}
+
 /// `records worker`, under the worker's name.
 pub(crate) fn worker(file: &Path, name: &str) -> Figures {
     let told = told(file, &["worker", name, "--json"]);

@@ -322,11 +322,12 @@ pub(crate) fn top(proxy: &Proxy) -> Figures {
     figures
 }
 
-/// Shares that were never answered, as `top` tells them: in one figure.
-pub(crate) fn top_unanswered(proxy: &Proxy) -> String {
+/// The figures of the whole that `top` shows under these labels, as they stand there.
+pub(crate) fn top_figures<const N: usize>(proxy: &Proxy, labels: [&str; N]) -> [String; N] {
     let url = format!("http://{}", proxy.metrics);
     let output = finish(program().args(["top", "--once", "--url", &url]));
-    figure(&String::from_utf8(output.stdout).unwrap(), "unansw.")
+    let text = String::from_utf8(output.stdout).unwrap();
+    labels.map(|label| figure(&text, label))
 }
 
 /// The figure behind a label of the whole.
@@ -336,7 +337,7 @@ fn figure(text: &str, label: &str) -> String {
         let letters: Vec<char> = line.chars().collect();
         letters.chunks(20).map(|cell| cell.iter().collect::<String>()).collect::<Vec<_>>()
     });
-    let cell = cells.find(|cell| cell.split(' ').next() == Some(label));
+    let cell = cells.find(|cell| cell.starts_with(&format!("{label} ")));
     cell.unwrap_or_else(|| panic!("no {label}:\n{text}"))[label.len()..].trim().to_owned()
 }
 

@@ -1,7 +1,7 @@
 //! Times and rates: what can be held against others exactly, and against the swarm's own clock where no machine is too busy
 //! for it.
 
-use crate::sources::{Scrape, get};
+use crate::sources::{Scrape, get, top_figures};
 use crate::support::Proxy;
 use crate::truth::Figures;
 use crate::{ANSWERED_AFTER, ask_for_json, json_of};
@@ -9,7 +9,7 @@ use loka_rig::SwarmReport;
 use serde_json::Value;
 
 /// Hashes that a share of difficulty one stands for.
-const HASHES: f64 = 4_294_967_296.0;
+pub(crate) const HASHES: f64 = 4_294_967_296.0;
 const SECONDS: &str = "loka_stratum_submit_response_seconds";
 
 pub(crate) fn check(proxy: &Proxy, swarm: &SwarmReport, truth: &Figures) {
@@ -41,8 +41,27 @@ pub(crate) fn check(proxy: &Proxy, swarm: &SwarmReport, truth: &Figures) {
     let of_swarm = swarm.submit_us.p50 as f64 / 1e3;
     assert!(p50 > 0.9 * held && p50 <= 1.02 * of_swarm + 2.0, "{p50} ms, and {of_swarm} ms by the swarm");
     assert!(answer("p99") <= 1.02 * swarm.submit_us.max as f64 / 1e3 + held, "{swarm:?}");
+    check_top(proxy, truth, [p50, answer("p99")]);
     check_worker(proxy, answer("max"));
     check_history(proxy, truth, answer("max"));
+}
+
+/// What `top` makes of them.
+fn check_top(proxy: &Proxy, truth: &Figures, answers: [f64; 2]) {
+    let uptime = || get(proxy.metrics, "/health")["uptime_seconds"].as_f64().unwrap();
+    let before = uptime();
+    let [p50, p99, hashrate] = top_figures(proxy, ["answer", "99 %", "hashrate"]);
+    for (shown, ms) in [p50, p99].into_iter().zip(answers) {
+        let number: f64 = shown.strip_suffix(" ms").unwrap().parse().unwrap();
+        assert!((number - ms).abs() <= 0.5, "{shown} of {ms} ms");
+    }
+    // One look knows the mean since the start; three digits of it are shown.
+    let hashes = truth["shares.difficulty"] * HASHES;
+    let (number, unit) = hashrate.split_once(' ').unwrap();
+    let power = ["H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s"].iter().position(|own| *own == unit).unwrap();
+    let shown = number.parse::<f64>().unwrap() * 1e3_f64.powi(i32::try_from(power).unwrap());
+    let (least, most) = (hashes / uptime(), hashes / before);
+    assert!(shown >= 0.99 * least && shown <= 1.01 * most, "{hashrate}: {least:e} to {most:e}");
 }
 
 /// The figures of one worker fit each other.
