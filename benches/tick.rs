@@ -9,7 +9,7 @@
 use loka_proto::{PoolId, PoolState, Verdict, WorkerCounts, WorkerNews};
 use loka_runtime::{ControlEnd, Report, ShardEnd, mailbox};
 use loka_stratum::aggregate::{
-    Aggregator, AggregatorHandle, Facts, MemoryWatch, SilentQuery, Window, WorkerQuery, WorkerSort,
+    Aggregator, AggregatorHandle, Facts, Limits, SilentQuery, Window, WorkerQuery, WorkerSort,
 };
 use loka_stratum::guard::{self, GuardLimits};
 use loka_stratum::pools::PoolView;
@@ -34,6 +34,7 @@ struct Shard {
 fn facts() -> Facts {
     let pool = |number: usize| PoolView {
         name: format!("pool{number}"),
+        is_configured: true,
         endpoint: "pool.example.com:3333".to_owned(),
         priority: 1,
         weight: 1,
@@ -52,6 +53,7 @@ fn facts() -> Facts {
         memory: watch::channel(Default::default()).1,
         refusals: Default::default(),
         alerts: Default::default(),
+        reloads: Default::default(),
         records: Default::default(),
         dropped_lines: Default::default(),
         memory_profiling: false,
@@ -66,10 +68,10 @@ fn start() -> (Vec<Shard>, AggregatorHandle) {
         })
         .unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
-    let limits = GuardLimits { connections_max: None, term: Duration::from_secs(3_600) };
+    let guard = GuardLimits { connections_max: None, term: Duration::from_secs(3_600) };
+    let limits = watch::channel(Limits { guard, max_memory_mib: None }).1;
     let (_, wishes) = guard::desk();
-    let watcher = MemoryWatch::new(None);
-    let handle = Aggregator::start(ends, facts(), limits, watcher, wishes, None, Duration::from_secs(1));
+    let handle = Aggregator::start(ends, facts(), limits, wishes, None, Duration::from_secs(1));
     (shards, handle.expect("a thread can be started"))
 }
 

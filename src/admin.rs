@@ -31,6 +31,7 @@ use crate::export::Exposition;
 use crate::guard::GuardDesk;
 use crate::logging::LogLevels;
 use crate::refusals::ApiRefusals;
+use crate::reload::ReloadDesk;
 use crate::sessions::SessionsReader;
 use loka_runtime::HttpGuests;
 use std::io;
@@ -80,11 +81,13 @@ pub struct Controls {
     /// The configuration in force.
     pub config: watch::Receiver<Arc<[InForce]>>,
     /// Who may ask.
-    pub api: ApiConfig,
+    pub api: watch::Receiver<ApiConfig>,
     /// Counts who may not.
     pub refusals: ApiRefusals,
     /// What is logged.
     pub levels: LogLevels,
+    /// Where the configuration is read again.
+    pub reload: ReloadDesk,
 }
 
 impl std::fmt::Debug for Controls {

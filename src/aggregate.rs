@@ -14,7 +14,7 @@ mod workers;
 
 pub use memory::{MemoryFigures, MemoryWatch};
 pub use process::ProcessFigures;
-pub use snapshot::{PoolService, Rates, ShardFigures, Snapshot};
+pub use snapshot::{PoolService, PoolShown, Rates, ShardFigures, Snapshot};
 pub use totals::{ShardTotals, Totals};
 pub use workers::{
     AskError, PAGE_MAX, SILENT_NAMED, SilentQuery, SilentWorker, SilentWorkers, WINDOWS, WORKERS_KEPT_MAX,
@@ -27,6 +27,7 @@ use crate::logging::DroppedLines;
 use crate::pools::PoolViews;
 use crate::records::{RecordsFeed, RecordsMeter};
 use crate::refusals::ApiRefusals;
+use crate::reload::ReloadCounts;
 use loka_runtime::{Command, ControlEnd, MemoryLoad, Report, VisitorRule};
 use snapshot::Mark;
 use std::io;
@@ -63,6 +64,15 @@ pub const BLOCKS_SHOWN: usize = 1_000;
 /// Addresses that one command tells shards of.
 const RULES_PER_COMMAND: usize = 4_096;
 
+/// What a reload may change.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// What addresses are held to.
+    pub guard: GuardLimits,
+    /// MiB of memory that the process may use; `None`: what the host has.
+    pub max_memory_mib: Option<u32>,
+}
+
 /// What is known at the start and does not change.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -80,6 +90,8 @@ pub struct Facts {
     pub memory: watch::Receiver<MemoryFigures>,
     /// Requests to the API that were refused.
     pub refusals: ApiRefusals,
+    /// Reloads of the configuration.
+    pub reloads: ReloadCounts,
     /// What becomes of alerts.
     pub alerts: AlertCounts,
     /// How it goes with the share records.
@@ -105,13 +117,14 @@ impl Aggregator {
     pub fn start(
         ends: Vec<Arc<ControlEnd>>,
         mut facts: Facts,
-        limits: GuardLimits,
-        mut watcher: MemoryWatch,
+        mut limits: watch::Receiver<Limits>,
         wishes: Wishes,
         mut records: Option<RecordsFeed>,
         interval: Duration,
     ) -> io::Result<AggregatorHandle> {
-        let mut book = GuardBook::new(limits, Instant::now());
+        let Limits { guard, max_memory_mib } = *limits.borrow_and_update();
+        let mut book = GuardBook::new(guard, Instant::now());
+        let mut watcher = MemoryWatch::new(max_memory_mib);
         let (blocks, seen) = watch::channel(Blocks::default());
         facts.blocks = seen;
         let (memory, seen) = watch::channel(MemoryFigures::default());
@@ -120,6 +133,11 @@ impl Aggregator {
         let shards = ends.len();
         let collect = move |merge: &mut dyn FnMut(&Report)| {
             let (now, clock) = (Instant::now(), SystemTime::now());
+            if limits.has_changed().unwrap_or(false) {
+                let Limits { guard, max_memory_mib } = *limits.borrow_and_update();
+                book.hold_to(guard);
+                watcher.hold_to(max_memory_mib);
+            }
             for end in &ends {
                 end.collect(|report| {
                     book.add(report.shard, &report.visitors, now);
@@ -192,6 +210,12 @@ impl AggregatorHandle {
     /// Whoever wants to know about workers asks this.
     pub fn workers(&self) -> WorkersReader {
         WorkersReader::new(&self.wake)
+    }
+
+    /// From now on a snapshot is published, and rates are means, as [`Aggregator::start`] says of `interval`.
+    pub fn set_interval(&self, interval: Duration) {
+        // Full: sixteen questions wait, and the next reload sets it. It is about looks, and loses no number.
+        let _ = self.wake.try_send(Wake::Every(interval.max(RATES_OVER_MIN)));
     }
 
     /// From the next snapshot on, which comes at once, the proxy is shown as draining and not ready.
@@ -280,8 +304,8 @@ impl State {
     }
 
     fn run(mut self, woken: &Receiver<Wake>) {
-        let poll = self.interval.clamp(POLL_MIN, POLL_MAX);
         loop {
+            let poll = self.interval.clamp(POLL_MIN, POLL_MAX);
             let stopped = self.wait(woken, Instant::now() + poll);
             self.tick(Instant::now(), stopped);
             if stopped {
@@ -291,11 +315,12 @@ impl State {
     }
 
     /// Answers questions until the next look is due, or wanted at once. True when nobody wants more of them.
-    fn wait(&self, woken: &Receiver<Wake>, until: Instant) -> bool {
+    fn wait(&mut self, woken: &Receiver<Wake>, until: Instant) -> bool {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match woken.recv_timeout(left) {
                 Ok(Wake::Ask(question)) => question.answer(&self.workers, Instant::now()),
+                Ok(Wake::Every(interval)) => self.interval = interval,
                 Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => return true,
             }

@@ -72,11 +72,11 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Reads what alerts need; `None` where there are none.
+    /// Reads what alerts need; `None` where there are none. `counts` go on from where they are.
     ///
     /// # Errors
     /// [`AlertsError`]
-    pub fn prepare(config: &Config) -> Result<Option<Alerts>, AlertsError> {
+    pub fn prepare(config: &Config, counts: &AlertCounts) -> Result<Option<Alerts>, AlertsError> {
         let alerts = &config.alerts;
         let Some(webhook) = alerts.webhook.clone() else { return Ok(None) };
         let tls = webhook.tls.then(|| client_config(alerts.ca_file.as_deref(), &[], false)).transpose()?;
@@ -92,13 +92,8 @@ impl Alerts {
             tls,
             dns_servers: config.failover.dns_servers.clone(),
             sender,
-            counts: AlertCounts::default(),
+            counts: counts.clone(),
         }))
-    }
-
-    /// What becomes of them.
-    pub fn counts(&self) -> AlertCounts {
-        self.counts.clone()
     }
 
     fn receiver(&self) -> Result<Receiver, AlertsError> {

@@ -25,6 +25,7 @@ mod net;
 mod overrides;
 mod pins;
 mod reference;
+mod reload;
 mod secret;
 mod sections;
 mod socks5;
@@ -42,6 +43,7 @@ pub use log_filter::LogFilter;
 pub use net::Host;
 pub use overrides::Overrides;
 pub use reference::reference;
+pub use reload::{Change, Proposal, Standing};
 pub use secret::Secret;
 pub use sections::{
     AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
@@ -153,14 +155,18 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 /// A named file that cannot be read, text that is no TOML, unknown keys, values out of range, contradictions,
 /// a pool that nobody named: all of them together. The process then exits with [`ConfigError::EXIT_CODE`].
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    loaded(sources).map(|(loaded, _)| loaded)
+}
+
+fn loaded(sources: &Sources) -> Result<(Loaded, Settings), ConfigError> {
     let by_flag = sources.overrides.config.as_deref().map(|path| (path, "--config"));
     let by_variable = || env::file(&sources.env).map(|path| (Path::new(path), env::FILE_VARIABLE));
     match file::read(by_flag.or_else(by_variable), &sources.search)? {
-        None => assemble(None, &sources.env, &sources.overrides),
+        None => assembled(None, &sources.env, &sources.overrides),
         Some((path, text)) => {
             let name = path.to_string_lossy();
-            let loaded = assemble(Some((&name, &text)), &sources.env, &sources.overrides)?;
-            Ok(Loaded { file: Some(path.clone()), ..loaded })
+            let (loaded, settings) = assembled(Some((&name, &text)), &sources.env, &sources.overrides)?;
+            Ok((Loaded { file: Some(path.clone()), ..loaded }, settings))
         }
     }
 }
@@ -192,6 +198,15 @@ fn assemble(
     env: &[(OsString, OsString)],
     overrides: &Overrides,
 ) -> Result<Loaded, ConfigError> {
+    assembled(file, env, overrides).map(|(loaded, _)| loaded)
+}
+
+/// The configuration, and the settings that it was made of.
+fn assembled(
+    file: Option<(&str, &str)>,
+    env: &[(OsString, OsString)],
+    overrides: &Overrides,
+) -> Result<(Loaded, Settings), ConfigError> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
     let Written { settings: mut list, pools } =
         file.map_or_else(Written::default, |(name, text)| file::settings(name, text, &mut problems));
@@ -205,11 +220,16 @@ fn assemble(
         problems.into_result()?;
         problems = Problems::default();
     }
-    let mut config = settings.check(&mut problems);
-    config.logging.level = log_filter::Variable::read(env, &mut problems).over(config.logging.level);
-    config.records.file = config.records.file.or_else(|| env::records_file(env));
+    let config = checked(&settings, env, &mut problems);
     problems.into_result()?;
     warnings.extend(settings.warnings());
     let in_force = settings.in_force(&config);
-    Ok(Loaded { config, file: None, warnings, in_force })
+    Ok((Loaded { config, file: None, warnings, in_force }, settings))
+}
+
+fn checked(settings: &Settings, env: &[(OsString, OsString)], problems: &mut Problems) -> Config {
+    let mut config = settings.check(problems);
+    config.logging.level = log_filter::Variable::read(env, problems).over(config.logging.level);
+    config.records.file = config.records.file.or_else(|| env::records_file(env));
+    config
 }

@@ -4,6 +4,7 @@
 //! shards and the whole, and what an operator did.
 
 use crate::aggregate::Snapshot;
+use crate::reload::ReloadFigures;
 use loka_proto::PoolState;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub enum EventKind {
     Drain,
     /// The level of the log was changed.
     LogLevel,
+    /// The configuration was read again.
+    Reload,
 }
 
 /// One note.
@@ -104,6 +107,7 @@ pub struct Chronicle {
     redirects: u64,
     newest_block: Option<(Instant, IpAddr)>,
     draining: bool,
+    reloads: ReloadFigures,
 }
 
 impl Chronicle {
@@ -116,6 +120,7 @@ impl Chronicle {
             redirects: 0,
             newest_block: None,
             draining: false,
+            reloads: now.reloads,
         };
         chronicle.see(now);
         chronicle.events = events;
@@ -135,6 +140,14 @@ impl Chronicle {
             self.events.add(EventKind::Redirect, &text);
             self.redirects = number + 1;
         }
+        if now.reloads.applied > self.reloads.applied {
+            self.events.add(EventKind::Reload, "the configuration was reloaded");
+        }
+        if now.reloads.refused > self.reloads.refused {
+            self.events
+                .add(EventKind::Reload, "a reload was refused: the log says why, and nothing has changed");
+        }
+        self.reloads = now.reloads;
         if now.draining && !self.draining {
             self.events.add(EventKind::Drain, "the proxy drains: it takes no more miners and ends");
         }

@@ -106,6 +106,11 @@ impl GuardBook {
         }
     }
 
+    /// From now on addresses are held to this. Blocks that stand keep their terms.
+    pub fn hold_to(&mut self, limits: GuardLimits) {
+        self.limits = limits;
+    }
+
     /// Takes what a shard tells.
     pub fn add(&mut self, shard: usize, news: &[VisitorNews], now: Instant) {
         self.let_go(now);

@@ -13,6 +13,7 @@ pub mod handshake;
 mod judge;
 pub mod lookout;
 pub mod resolve;
+pub mod roster;
 mod socks;
 pub mod target;
 pub mod tls;
@@ -20,7 +21,8 @@ pub mod watch;
 
 pub use findings::{ExtranonceSubscription, Findings, Problem, TlsFacts};
 pub use handshake::{Timeouts, shake};
-pub use lookout::{Lookout, LookoutError, LookoutHandle, PoolView, PoolViews};
+pub use lookout::{Lookout, LookoutError, LookoutHandle, LookoutReload, PoolView, PoolViews};
 pub use resolve::{ResolveError, Resolved, Resolver};
+pub use roster::{Roster, RosterFull};
 pub use target::{Socks5, Target, TargetError, TlsTarget, targets};
 pub use watch::{Change, Watch};

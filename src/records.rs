@@ -23,7 +23,8 @@ use crate::pools::PoolViews;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use std::io;
 use std::time::Duration;
-use writer::{Settings, Writer};
+use tokio::sync::watch;
+use writer::{Keeping, Settings, Writer};
 
 /// Hand-overs that may wait, one each quarter of a second: a lock is waited for no longer than these last.
 const QUEUE_MAX: usize = 16;
@@ -33,6 +34,7 @@ const LAST_MAX: Duration = Duration::from_secs(5);
 /// The running thread.
 #[derive(Debug)]
 pub struct RecordsHandle {
+    keeping: watch::Sender<Keeping>,
     ended: Receiver<()>,
 }
 
@@ -47,11 +49,8 @@ pub fn start(
     meter: &RecordsMeter,
 ) -> io::Result<Option<(RecordsFeed, RecordsHandle)>> {
     let Some(file) = config.records.written() else { return Ok(None) };
-    let settings = Settings {
-        file: file.to_owned(),
-        keep: config.limiter.submissions,
-        bytes_max: config.records.bytes_max,
-    };
+    let (keeping, kept) = watch::channel(keeping(config));
+    let settings = Settings { file: file.to_owned(), keeping: kept };
     let (to, from) = bounded(QUEUE_MAX);
     let (end, ended) = bounded::<()>(0);
     meter.enable();
@@ -61,10 +60,19 @@ pub fn start(
         drop(end);
     })?;
     tracing::info!(file = %file.display(), keep = ?config.limiter.submissions, "records are kept");
-    Ok(Some((RecordsFeed::new(to, pools, meter.clone()), RecordsHandle { ended })))
+    Ok(Some((RecordsFeed::new(to, pools, meter.clone()), RecordsHandle { keeping, ended })))
+}
+
+fn keeping(config: &Config) -> Keeping {
+    Keeping { term: config.limiter.submissions, bytes_max: config.records.bytes_max }
 }
 
 impl RecordsHandle {
+    /// Holds the file to what `config` says of how long and how large, from the next time on that old rows are looked for.
+    pub fn hold_to(&self, config: &Config) {
+        self.keeping.send_replace(keeping(config));
+    }
+
     /// Waits until the last records are written, which begins when the feed is dropped; not forever.
     pub fn stop(self) {
         if self.ended.recv_timeout(LAST_MAX) == Err(RecvTimeoutError::Timeout) {

@@ -4,40 +4,44 @@
 //! half a farm without a proxy would be noticed later and cost more.
 
 mod certificate;
+mod errors;
 mod plan;
+mod reload;
 mod signals;
 
+pub use errors::{RunError, StartError};
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
 
 use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
-    Aggregator, AggregatorHandle, Blocks, Facts, MemoryFigures, MemoryWatch, Snapshot, SnapshotReader,
+    Aggregator, AggregatorHandle, Blocks, Facts, Limits, MemoryFigures, Snapshot, SnapshotReader,
 };
-use crate::alerts::{Alerts, AlertsError, AlertsHandle};
-use crate::config::{Config, InForce};
-use crate::guard::{self, GuardDesk, Wishes};
-use crate::logging::{DroppedLines, LogHandle};
-use crate::pools::tls::TlsSetupError;
-use crate::pools::{Lookout, LookoutError, LookoutHandle, PoolViews};
-use crate::records::{self, RecordsFeed, RecordsHandle, RecordsMeter};
+use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle};
+use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
+use crate::guard::{self, GuardDesk};
+use crate::logging::{DroppedLines, LogHandle, LogLevels};
+use crate::pools::{Lookout, LookoutHandle, PoolViews, Roster};
+use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
+use crate::reload::{ReloadCounts, ReloadDesk};
 use crate::sessions::SessionsReader;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
-use loka_runtime::preflight::{self, PreflightError};
+use loka_runtime::preflight::{self, Preflight};
 use loka_runtime::{
-    Command, ControlEnd, HttpGuests, ListenError, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle,
-    ShardPlan, ShardSpec, Start, bind_all, mailbox, spawn,
+    Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
+    ShardSpec, Start, bind_all, mailbox, spawn,
 };
+use reload::{Reloader, Renewal, Untold};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use thiserror::Error;
 use tokio::sync::watch;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
@@ -49,73 +53,17 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// Two requests to stop within this time are one.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
-/// Why the proxy could not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The host lacks what shards need.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// The pools cannot be watched, or none of their names leads anywhere.
-    #[error(transparent)]
-    Lookout(#[from] LookoutError),
-    /// The certificate for miners cannot be used.
-    #[error(transparent)]
-    Certificate(#[from] TlsSetupError),
-    /// The CPUs asked for cannot be had.
-    #[error(transparent)]
-    Cores(#[from] CoresError),
-    /// The miners' port cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The metrics port cannot be listened on.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// Alerts cannot be posted.
-    #[error(transparent)]
-    Alerts(#[from] AlertsError),
-    /// A shard could not be started.
-    #[error("a shard cannot start: {0}")]
-    Shard(#[from] ShardError),
-    /// A shard did not come up, and did not say why either.
-    #[error("shards did not come up in time")]
-    Slow,
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
-
-/// Why the proxy ended other than by a drain.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// A shard cannot go on.
-    #[error("shard {shard} died: {cause}")]
-    ShardDied {
-        /// Its number.
-        shard: usize,
-        /// Its error.
-        #[source]
-        cause: ShardError,
-    },
-    /// A shard ended that nobody had asked to.
-    #[error("shard {shard} ended by itself")]
-    ShardEnded {
-        /// Its number.
-        shard: usize,
-    },
-    /// A second signal came during the drain.
-    #[error("stopped before the drain was done")]
-    Impatient,
-    /// The drain took longer than its deadline.
-    #[error("shards did not end within the drain's deadline")]
-    DrainOverdue,
-}
-
 #[derive(Debug)]
 enum Event {
     ShardReady,
     Stop(&'static str),
-    ShardEnded { shard: usize, result: Result<(), ShardError> },
-    Pools(Arc<[PoolNow]>),
+    ShardEnded {
+        shard: usize,
+        result: Result<(), ShardError>,
+    },
+    /// Found after so many reloads.
+    Pools(Arc<[PoolNow]>, u32),
+    Reload(Box<Renewal>),
     MinerTls(Arc<rustls::ServerConfig>),
 }
 
@@ -141,7 +89,11 @@ impl Ends {
         let mut is_taken = true;
         for (shard, end) in self.0.iter().enumerate() {
             if end.command(command.clone()).is_err() {
-                tracing::warn!(shard, ?command, "the shard takes no commands: too many are waiting");
+                tracing::warn!(
+                    shard,
+                    command = command.name(),
+                    "the shard takes no commands: too many are waiting"
+                );
                 is_taken = false;
             }
         }
@@ -173,14 +125,29 @@ pub struct Proxy {
     aggregator: AggregatorHandle,
     records: Option<RecordsHandle>,
     desk: GuardDesk,
-    in_force: watch::Sender<Arc<[InForce]>>,
+    /// What may be changed while the proxy runs, besides what shards do.
+    knobs: Knobs,
     ends: Ends,
     events: (Sender<Event>, Receiver<Event>),
     drain_timeout: Duration,
     on_drain: OnDrain,
     alerts: Option<AlertsHandle>,
-    _lookout: LookoutHandle,
-    _certificate: Option<CertificateWatch>,
+    lookout: LookoutHandle,
+    certificate: Option<CertificateWatch>,
+    /// How many reloads there have been.
+    reloads: u32,
+    host: Preflight,
+}
+
+#[derive(Debug)]
+struct Knobs {
+    in_force: watch::Sender<Arc<[InForce]>>,
+    limits: watch::Sender<Limits>,
+    api: watch::Sender<ApiConfig>,
+    levels: LogLevels,
+    reload: ReloadDesk,
+    counts: ReloadCounts,
+    alert_counts: AlertCounts,
 }
 
 impl Proxy {
@@ -204,7 +171,8 @@ impl Proxy {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
-        let alerts = Alerts::prepare(config)?;
+        let alert_counts = AlertCounts::default();
+        let alerts = Alerts::prepare(config, &alert_counts)?;
         let lookout = Lookout::prepare(config)?;
         let pools = lookout.pools_now();
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
@@ -217,40 +185,40 @@ impl Proxy {
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
         let refusals = ApiRefusals::default();
-        let facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone(), alerts.as_ref());
+        let counts = ReloadCounts::default();
+        let mut facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
+        (facts.reloads, facts.alerts) = (counts.clone(), alert_counts.clone());
         let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
+        let (limits, held_to) = watch::channel(plan::limits(config));
         let (desk, wishes) = guard::desk();
-        let aggregator = start_aggregator(config, &ends, facts, wishes, feed)?;
-        let in_force = watch::Sender::new(Arc::from([]));
+        let interval = config.metrics.collection_interval;
+        let aggregator = Aggregator::start(ends.0.clone(), facts, held_to, wishes, feed, interval)?;
+        let (in_force, api) = (watch::Sender::new(Arc::from([])), watch::Sender::new(config.api.clone()));
+        let reload = ReloadDesk::default();
         let controls = Controls {
             desk: desk.clone(),
             workers: aggregator.workers(),
             sessions: SessionsReader::new(&ends.0),
             drain: drain_by(Stopper(send.clone())),
             config: in_force.subscribe(),
-            api: config.api.clone(),
+            api: api.subscribe(),
             refusals,
-            levels: log.levels,
+            levels: log.levels.clone(),
+            reload: reload.clone(),
         };
         let admin = start_admin(config, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
-        let tell =
-            move |pools| are_up.load(Ordering::Acquire) && changed.try_send(Event::Pools(pools)).is_ok();
+        let tell = move |pools, reloads| {
+            are_up.load(Ordering::Acquire) && changed.try_send(Event::Pools(pools, reloads)).is_ok()
+        };
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
-        for ((spec, listeners), (mailbox, report)) in specs.into_iter().zip(sockets).zip(posts) {
-            let up = send.clone();
-            // The queue has room for one such event of each shard that is being started.
-            let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
-            let (plan, pipeline) = (plan.clone(), pipeline(config));
-            let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
-            watch_shard(spec.index, handle, send.clone())?;
-            wait_for_shard(&receive)?;
-        }
+        let posts = specs.into_iter().zip(sockets).zip(posts);
+        start_shards(posts, &plan, || pipeline(config), &send, &receive)?;
         is_up.store(true, Ordering::Release);
-        let certificate = watch_certificate(config, miner_tls.as_ref(), &send)?;
+        let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         let alerts = start_alerts(alerts, &aggregator)?;
         tell_started(config, &listen, admin.as_ref(), &plan, ends.0.len(), host.open_files);
         Ok(Proxy {
@@ -259,14 +227,16 @@ impl Proxy {
             aggregator,
             records,
             desk,
-            in_force,
+            knobs: Knobs { in_force, limits, api, levels: log.levels, reload, counts, alert_counts },
             ends,
             events: (send, receive),
             drain_timeout: config.server.drain_timeout,
             on_drain: OnDrain::default(),
             alerts,
-            _lookout: lookout,
-            _certificate: certificate,
+            lookout,
+            certificate,
+            reloads: 0,
+            host,
         })
     }
 
@@ -292,7 +262,29 @@ impl Proxy {
 
     /// Tells the configuration in force to whoever asks the API for it.
     pub fn show(&self, in_force: Vec<InForce>) {
-        self.in_force.send_replace(in_force.into());
+        self.knobs.in_force.send_replace(in_force.into());
+    }
+
+    /// Lets the configuration be read again, as `standing` says, which this proxy was started with; and tells the API what is
+    /// in force.
+    ///
+    /// # Errors
+    /// The thread that reads it cannot be started.
+    pub fn reload_from(&self, standing: Standing) -> io::Result<()> {
+        self.show(standing.in_force().to_vec());
+        let Some(wishes) = self.knobs.reload.open() else { return Ok(()) };
+        let reloader = Reloader {
+            roster: Roster::new(&standing.config().pools),
+            standing,
+            number: self.reloads,
+            shards: self.ends.0.len(),
+            host: self.host,
+            snapshots: self.snapshots(),
+            counts: self.knobs.counts.clone(),
+            alert_counts: self.knobs.alert_counts.clone(),
+            events: self.events.0.clone(),
+        };
+        reloader.start(wishes)
     }
 
     /// A handle that asks this proxy to drain.
@@ -305,7 +297,7 @@ impl Proxy {
     /// # Errors
     /// The thread that waits for them cannot be started.
     pub fn stop_on(&self, signals: CaughtSignals) -> io::Result<()> {
-        signals.watch(self.stopper())
+        signals.watch(self.stopper(), self.knobs.reload.clone())
     }
 
     /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
@@ -317,20 +309,24 @@ impl Proxy {
     ///
     /// # Errors
     /// [`RunError`]; the process is expected to end then.
-    pub fn run(self) -> Result<Arc<Snapshot>, RunError> {
-        // A certificate that some shard could not be told of yet.
-        let mut untold: Option<Command> = None;
+    pub fn run(mut self) -> Result<Arc<Snapshot>, RunError> {
+        let mut untold = Untold::default();
         let cause = loop {
             match self.events.1.recv() {
                 Ok(Event::Stop(cause)) => break cause,
-                Ok(Event::Pools(pools)) => {
-                    // It comes at least every ten seconds, and is told again by then.
+                // What was found before a reload may be of pools that have other numbers now.
+                Ok(Event::Pools(_, reloads)) if reloads != self.reloads => {}
+                Ok(Event::Pools(pools, _)) => {
+                    // What could not be told before comes first: it may say which pools there are. These come at least every
+                    // ten seconds.
+                    untold.tell(&self.ends);
                     self.ends.tell_all(&Command::Pools(pools));
-                    untold = untold.filter(|command| !self.ends.tell_all(command));
                 }
                 Ok(Event::MinerTls(config)) => {
-                    untold = Some(Command::MinerTls(config)).filter(|command| !self.ends.tell_all(command));
+                    untold.certificate = Some(Command::MinerTls(config));
+                    untold.tell(&self.ends);
                 }
+                Ok(Event::Reload(renewal)) => self.renew(*renewal, &mut untold),
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(self.died(RunError::ShardDied { shard, cause }));
@@ -372,7 +368,13 @@ impl Proxy {
                 }
                 // Whoever signals a process and then its group sends one wish twice.
                 Ok(Event::Stop(_)) if began.elapsed() > SAME_WISH => return Err(RunError::Impatient),
-                Ok(Event::Stop(_) | Event::Pools(_) | Event::MinerTls(_) | Event::ShardReady) => {}
+                Ok(
+                    Event::Stop(_)
+                    | Event::Pools(..)
+                    | Event::MinerTls(_)
+                    | Event::Reload(_)
+                    | Event::ShardReady,
+                ) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(RunError::DrainOverdue);
                 }
@@ -400,6 +402,26 @@ impl Proxy {
     }
 }
 
+/// Starts one shard after the other, each with its listeners, and waits until it serves miners.
+fn start_shards<P: Stage + Send + 'static>(
+    posts: impl Iterator<Item = ((ShardSpec, Vec<OwnedFd>), Post)>,
+    plan: &ShardPlan,
+    pipeline: impl Fn() -> P,
+    events: &Sender<Event>,
+    heard: &Receiver<Event>,
+) -> Result<(), StartError> {
+    for ((spec, listeners), (mailbox, report)) in posts {
+        let up = events.clone();
+        // The queue has room for one such event of each shard that is being started.
+        let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
+        let (plan, pipeline) = (plan.clone(), pipeline());
+        let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
+        watch_shard(spec.index, handle, events.clone())?;
+        wait_for_shard(heard)?;
+    }
+    Ok(())
+}
+
 /// Which shards run on which CPUs.
 ///
 /// # Errors
@@ -417,7 +439,6 @@ fn facts(
     pools: PoolViews,
     dropped_lines: DroppedLines,
     refusals: ApiRefusals,
-    alerts: Option<&Alerts>,
 ) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -430,7 +451,8 @@ fn facts(
         dropped_lines,
         records: RecordsMeter::default(),
         refusals,
-        alerts: alerts.map(Alerts::counts).unwrap_or_default(),
+        reloads: ReloadCounts::default(),
+        alerts: AlertCounts::default(),
         memory_profiling: config.performance.enable_memory_profiling,
     }
 }
@@ -452,20 +474,6 @@ fn tell_started(
         open_files,
         "started"
     );
-}
-
-/// Begins to collect what shards report.
-fn start_aggregator(
-    config: &Config,
-    ends: &Ends,
-    facts: Facts,
-    wishes: Wishes,
-    records: Option<RecordsFeed>,
-) -> io::Result<AggregatorHandle> {
-    let limits = plan::guard_limits(config);
-    let memory = MemoryWatch::new(config.security.max_memory_mib.map(std::num::NonZeroU32::get));
-    let interval = config.metrics.collection_interval;
-    Aggregator::start(ends.0.clone(), facts, limits, memory, wishes, records, interval)
 }
 
 /// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
@@ -496,11 +504,11 @@ fn drain_by(stopper: Stopper) -> Arc<dyn Fn() + Send + Sync> {
 
 /// Looks after the certificate that miners are shown, where there is one.
 fn watch_certificate(
-    config: &Config,
+    tls: Option<&ServerTls>,
     first: Option<&Certificate>,
     events: &Sender<Event>,
 ) -> io::Result<Option<CertificateWatch>> {
-    let (Some(tls), Some(first)) = (&config.server.tls, first) else { return Ok(None) };
+    let (Some(tls), Some(first)) = (tls, first) else { return Ok(None) };
     let events = events.clone();
     CertificateWatch::start(tls, first, move |config| events.try_send(Event::MinerTls(config)).is_ok())
         .map(Some)
@@ -529,8 +537,9 @@ fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
             Ok(
                 Event::ShardEnded { result: Ok(()), .. }
                 | Event::Stop(_)
-                | Event::Pools(_)
-                | Event::MinerTls(_),
+                | Event::Pools(..)
+                | Event::MinerTls(_)
+                | Event::Reload(_),
             ) => {}
             Err(_) => return Err(StartError::Slow),
         }

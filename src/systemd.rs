@@ -113,17 +113,17 @@ fn status(now: &Snapshot) -> String {
     let miners = now.shell(|shell| shell.connections);
     let mut text = if now.draining { "draining: ".to_owned() } else { String::new() };
     let _ = write!(text, "{miners} connections of miners on {} shards; pools:", now.shards.len());
-    for (index, pool) in now.pools.iter().take(POOLS_SHOWN).enumerate() {
-        let state = match pool.state {
+    for (index, pool) in now.pools_shown().take(POOLS_SHOWN).enumerate() {
+        let state = match pool.view.state {
             PoolState::Healthy => "healthy",
             PoolState::Degraded => "degraded",
             PoolState::Failed => "failed",
             PoolState::Recovering => "recovering",
         };
         let comma = if index == 0 { "" } else { "," };
-        let _ = write!(text, "{comma} {} {state}", pool.name);
+        let _ = write!(text, "{comma} {} {state}", pool.view.name);
     }
-    if let Some(more) = now.pools.len().checked_sub(POOLS_SHOWN).filter(|more| *more > 0) {
+    if let Some(more) = now.pools_shown().count().checked_sub(POOLS_SHOWN).filter(|more| *more > 0) {
         let _ = write!(text, " and {more} more");
     }
     text

@@ -6,6 +6,7 @@ use super::api::{Api, BlockEntry, not_granted, told};
 use super::refusal::{refusal, refuse};
 use crate::events::EventKind;
 use crate::logging::LogLevelError;
+use crate::reload::{ReloadError, Reloaded};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -139,6 +140,28 @@ async fn try_kick(api: &Api, request: Request<Body>) -> Result<Response, Refused
     tracing::warn!(address, connections, "an operator kicks an address");
     api.events.add(EventKind::Kick, &format!("{address} is kicked: {connections} connections"));
     Ok(Json(json!({ "address": address, "connections": connections })).into_response())
+}
+
+pub(super) async fn reload(State(api): State<Api>, request: Request<Body>) -> Response {
+    if let Err(refused) = body::<Nothing>(request).await {
+        return *refused;
+    }
+    match api.reload.reload("API").await {
+        Ok(Reloaded { changes, warnings }) => {
+            Json(json!({ "changes": changes, "warnings": warnings })).into_response()
+        }
+        Err(error) => {
+            let status = match error {
+                ReloadError::Busy | ReloadError::Off | ReloadError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+                ReloadError::Config(_)
+                | ReloadError::Pools(_)
+                | ReloadError::Roster(_)
+                | ReloadError::Alerts(_)
+                | ReloadError::Certificate(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            refuse(status, &error.to_string())
+        }
+    }
 }
 
 pub(super) async fn drain(State(api): State<Api>, request: Request<Body>) -> Response {

@@ -6,13 +6,14 @@
 use super::gate::{Gate, from_here, with_token};
 use super::refusal::refuse;
 use super::{Controls, actions, history, sessions, workers};
-use crate::aggregate::{Snapshot, SnapshotReader, WorkersReader};
+use crate::aggregate::{PoolShown, Snapshot, SnapshotReader, WorkersReader};
 use crate::config::InForce;
 use crate::events::{EVENTS_MAX, Event, Events};
 use crate::export::{Figures, Health, Shard};
 use crate::guard::{Block, GuardDesk, PAGE_MAX, WishError};
 use crate::history::History;
 use crate::logging::LogLevels;
+use crate::reload::ReloadDesk;
 use crate::sessions::SessionsReader;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -45,13 +46,14 @@ pub(super) struct Api {
     pub(super) config: watch::Receiver<Arc<[InForce]>>,
     pub(super) drain: Arc<dyn Fn() + Send + Sync>,
     pub(super) levels: LogLevels,
+    pub(super) reload: ReloadDesk,
 }
 
 impl Api {
     pub(super) fn new(snapshots: SnapshotReader, controls: Controls, events: Events) -> Api {
-        let Controls { desk, workers, sessions, drain, config, api, refusals, levels } = controls;
-        let (history, gate) = (History::default(), Gate::new(&api, refusals));
-        Api { snapshots, desk, workers, sessions, events, history, gate, config, drain, levels }
+        let Controls { desk, workers, sessions, drain, config, api, refusals, levels, reload } = controls;
+        let (history, gate) = (History::default(), Gate::new(api, refusals));
+        Api { snapshots, desk, workers, sessions, events, history, gate, config, drain, levels, reload }
     }
 }
 
@@ -74,6 +76,7 @@ pub(super) fn routes(api: &Api) -> Vec<(&'static str, &'static str, MethodRouter
         ("post", "/api/v1/block", action(post(actions::block))),
         ("post", "/api/v1/unblock", action(post(actions::unblock))),
         ("post", "/api/v1/kick", action(post(actions::kick))),
+        ("post", "/api/v1/reload", action(post(actions::reload))),
         ("post", "/api/v1/drain", action(post(actions::drain))),
         ("post", "/api/v1/log_level", action(post(actions::log_level))),
     ]
@@ -191,23 +194,20 @@ pub(super) struct PoolEntry {
 impl PoolEntry {
     /// All pools, in the order of the configuration.
     pub(super) fn all(now: &Snapshot) -> Vec<PoolEntry> {
-        let entry = |(index, pool): (usize, &crate::pools::PoolView)| {
-            let stats = now.stats.pools.get(index);
-            PoolEntry {
-                name: pool.name.clone(),
-                endpoint: pool.endpoint.clone(),
-                priority: pool.priority,
-                weight: pool.weight,
-                state: pool.state.label(),
-                cause: pool.cause.clone(),
-                state_seconds: now.taken.saturating_duration_since(pool.since).as_secs(),
-                addresses: pool.addresses,
-                connections: now.links_of_pool(index),
-                shares_accepted: stats.map_or(0, |stats| stats.accepted),
-                shares_rejected: stats.map_or(0, |stats| stats.rejected),
-            }
+        let entry = |PoolShown { view, stats, links }: PoolShown<'_>| PoolEntry {
+            name: view.name.clone(),
+            endpoint: view.endpoint.clone(),
+            priority: view.priority,
+            weight: view.weight,
+            state: view.state.label(),
+            cause: view.cause.clone(),
+            state_seconds: now.taken.saturating_duration_since(view.since).as_secs(),
+            addresses: view.addresses,
+            connections: links,
+            shares_accepted: stats.accepted,
+            shares_rejected: stats.rejected,
         };
-        now.pools.iter().enumerate().map(entry).collect()
+        now.pools_shown().map(entry).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 /// The time between two lines of the log about refused requests; those between are counted.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -31,27 +32,27 @@ pub(super) struct Gate(Arc<Rules>);
 
 #[derive(Debug)]
 struct Rules {
-    /// The digest of the token, so that a comparison tells not even its length.
-    token: Option<Digest>,
-    hosts: Vec<String>,
+    /// Token and hosts; a reload may change them.
+    api: watch::Receiver<ApiConfig>,
     refusals: ApiRefusals,
     warned: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Gate {
-    pub(super) fn new(config: &ApiConfig, refusals: ApiRefusals) -> Gate {
-        let token = Some(config.token.reveal()).filter(|token| !token.is_empty());
-        Gate(Arc::new(Rules {
-            token: token.map(|token| digest(&SHA256, token.as_bytes())),
-            hosts: config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            refusals,
-            warned: Mutex::new(None),
-        }))
+    pub(super) fn new(api: watch::Receiver<ApiConfig>, refusals: ApiRefusals) -> Gate {
+        Gate(Arc::new(Rules { api, refusals, warned: Mutex::new(None) }))
+    }
+
+    /// The digest of the token, so that a comparison tells not even its length.
+    fn token(&self) -> Option<Digest> {
+        let api = self.0.api.borrow();
+        let token = Some(api.token.reveal()).filter(|token| !token.is_empty());
+        token.map(|token| digest(&SHA256, token.as_bytes()))
     }
 
     /// Whether there is a token, without which there are no actions.
     pub(super) fn has_actions(&self) -> bool {
-        self.0.token.is_some()
+        self.token().is_some()
     }
 
     /// Whether the request comes from where it may, as far as its headers tell.
@@ -74,7 +75,9 @@ impl Gate {
 
     fn is_ours(&self, host: &str, local: Option<SocketAddr>) -> bool {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if name == "localhost" || self.0.hosts.contains(&name) {
+        if name == "localhost"
+            || self.0.api.borrow().hosts.iter().any(|host| host.eq_ignore_ascii_case(&name))
+        {
             return true;
         }
         let ip: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
@@ -84,7 +87,7 @@ impl Gate {
 
     /// Whether the request may change something.
     fn check_token(&self, headers: &HeaderMap) -> Result<(), ApiRefusal> {
-        let token = self.0.token.as_ref().ok_or(ApiRefusal::NoActions)?;
+        let token = self.token().ok_or(ApiRefusal::NoActions)?;
         let given = only(headers, AUTHORIZATION).and_then(|value| value.split_once(' '));
         let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, given) = given.ok_or(ApiRefusal::NoToken)?;
@@ -157,7 +160,7 @@ mod tests {
 
     fn gate(token: &str) -> Gate {
         let config = ApiConfig { token: Secret::new(token), hosts: vec!["Farm.example".to_owned()] };
-        Gate::new(&config, ApiRefusals::default())
+        Gate::new(tokio::sync::watch::channel(config).1, ApiRefusals::default())
     }
 
     fn headers(list: &[(HeaderName, &str)]) -> HeaderMap {

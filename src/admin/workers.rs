@@ -6,6 +6,7 @@ use super::api::{Api, LIMIT_DEFAULT};
 use super::refusal::{refusal, refuse};
 use crate::aggregate::{AskError, PAGE_MAX, Snapshot, Window, WorkerQuery, WorkerSort};
 use crate::export::{WorkerFigures, WorkersFigures};
+use crate::pools::PoolView;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -60,7 +61,10 @@ impl Wanted {
     /// The question; `None` when there is no such pool.
     fn query(self, now: &Snapshot) -> Option<WorkerQuery> {
         let pool = match &self.pool {
-            Some(name) => Some(PoolId::of(now.pools.iter().position(|pool| pool.name == *name)?)),
+            Some(name) => {
+                let is_it = |pool: &PoolView| pool.is_configured && pool.name == *name;
+                Some(PoolId::of(now.pools.iter().position(is_it)?))
+            }
             None => None,
         };
         let (sort, is_figure) = match self.sort {

@@ -63,14 +63,22 @@ struct Group {
     limit: u64,
 }
 
+fn own_limit(max_mib: Option<u32>) -> u64 {
+    let of_host = || field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:") * 1024;
+    max_mib.map_or_else(of_host, |mib| u64::from(mib) * MIB)
+}
+
 impl MemoryWatch {
     /// `max_mib` as configured; without it what the host has.
     pub fn new(max_mib: Option<u32>) -> MemoryWatch {
-        let of_host = || field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:") * 1024;
-        let own_limit = max_mib.map_or_else(of_host, |mib| u64::from(mib) * MIB);
         let place = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let group = group_of(&place).and_then(|group| limited(Path::new("/sys/fs/cgroup"), &group));
-        MemoryWatch { own_limit, group, looked: None, figures: MemoryFigures::default() }
+        MemoryWatch { own_limit: own_limit(max_mib), group, looked: None, figures: MemoryFigures::default() }
+    }
+
+    /// As [`MemoryWatch::new`], from the next look on.
+    pub fn hold_to(&mut self, max_mib: Option<u32>) {
+        self.own_limit = own_limit(max_mib);
     }
 
     /// What is so now; looked at once a second.

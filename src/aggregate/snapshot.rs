@@ -5,7 +5,8 @@ use crate::alerts::AlertFigures;
 use crate::pools::PoolView;
 use crate::records::RecordsFigures;
 use crate::refusals::ApiRefusal;
-use loka_proto::{Direction, End, Fault, PoolState, Redirect, Reject, Stats};
+use crate::reload::ReloadFigures;
+use loka_proto::{Direction, End, Fault, PoolState, PoolStats, Redirect, Reject, Stats};
 use loka_runtime::Shell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,7 +37,7 @@ pub struct Snapshot {
     pub rates: Rates,
     /// What the process uses; read once an interval.
     pub process: ProcessFigures,
-    /// Each pool, in the order of the configuration.
+    /// Each pool by its number, those that are not configured any more among them; see [`Snapshot::pools_shown`].
     pub pools: Arc<[PoolView]>,
     /// Addresses that are kept out.
     pub blocks: Blocks,
@@ -50,12 +51,25 @@ pub struct Snapshot {
     pub last_dial_failed: bool,
     /// Requests to the API that were refused since the start, in the order of [`ApiRefusal::ALL`].
     pub refusals: [u64; ApiRefusal::COUNT],
+    /// Reloads of the configuration since the start.
+    pub reloads: ReloadFigures,
     /// What became of alerts since the start.
     pub alerts: AlertFigures,
     /// How it goes with the share records.
     pub records: RecordsFigures,
     /// Log lines lost since the start.
     pub log_lines_dropped: u64,
+}
+
+/// A pool of the configuration, with its figures.
+#[derive(Debug, Clone)]
+pub struct PoolShown<'a> {
+    /// What is known of it.
+    pub view: &'a PoolView,
+    /// What was counted of it since the start.
+    pub stats: PoolStats,
+    /// Connections to it that are open now.
+    pub links: u64,
 }
 
 /// One shard.
@@ -194,6 +208,7 @@ impl Snapshot {
             workers: workers.len() as u64,
             redirects: totals.redirects.iter().cloned().collect(),
             last_dial_failed: totals.last_dial_failed,
+            reloads: facts.reloads.figures(),
             refusals: std::array::from_fn(|index| facts.refusals.count(ApiRefusal::ALL[index])),
             alerts: facts.alerts.now(),
             records: facts.records.figures(),
@@ -221,7 +236,22 @@ impl Snapshot {
         self.shards.iter().map(|shard| figure(&shard.shell)).sum()
     }
 
-    /// Connections to one pool that are open now.
+    /// The pools of the configuration. What was counted before a reload gave a pool another number is counted with it.
+    pub fn pools_shown(&self) -> impl Iterator<Item = PoolShown<'_>> {
+        let nothing = PoolStats::default();
+        self.pools.iter().filter(|pool| pool.is_configured).map(move |view| {
+            let mut shown = PoolShown { view, stats: nothing.clone(), links: 0 };
+            for (number, _) in self.pools.iter().enumerate().filter(|(_, other)| other.name == view.name) {
+                if let Some(stats) = self.stats.pools.get(number) {
+                    shown.stats.merge(stats);
+                }
+                shown.links += self.links_of_pool(number);
+            }
+            shown
+        })
+    }
+
+    /// Connections to one pool that are open now, by its number.
     pub fn links_of_pool(&self, index: usize) -> u64 {
         self.shell(|shell| shell.links_of_pool.get(index).copied().unwrap_or(0))
     }
@@ -251,7 +281,7 @@ impl Snapshot {
 
     /// How pools are reached.
     pub fn pool_service(&self) -> PoolService {
-        let has_failed = |pool: &PoolView| pool.state == PoolState::Failed;
+        let has_failed = |pool: &PoolView| !pool.is_configured || pool.state == PoolState::Failed;
         if self.shell(|shell| shell.pool_links) > 0 {
             PoolService::Up
         } else if self.last_dial_failed || !self.pools.is_empty() && self.pools.iter().all(has_failed) {

@@ -27,6 +27,7 @@ const LIMITS: crate::guard::GuardLimits =
 fn one_pool() -> crate::pools::PoolView {
     crate::pools::PoolView {
         name: "pool".to_owned(),
+        is_configured: true,
         endpoint: "pool.example.com:3333".to_owned(),
         priority: 1,
         weight: 1,
@@ -48,6 +49,7 @@ pub(crate) fn facts() -> Facts {
         cpus: vec![4, 6],
         dropped_lines: DroppedLines::default(),
         refusals: Default::default(),
+        reloads: Default::default(),
         alerts: Default::default(),
         records: Default::default(),
         memory_profiling: true,
@@ -237,9 +239,9 @@ fn real_mailboxes_are_polled_and_the_thread_ends_at_once() {
     let (shards, ends): (Vec<_>, Vec<_>) =
         (0..3).map(mailbox).map(|(shard, control, _)| (shard, control)).unzip();
     let ends = ends.into_iter().map(Arc::new).collect();
-    let (wishes, memory) = (crate::guard::desk().1, MemoryWatch::new(None));
-    let handle =
-        Aggregator::start(ends, facts(), LIMITS, memory, wishes, None, Duration::from_secs(3600)).unwrap();
+    let (_limits, held_to) = watch::channel(Limits { guard: LIMITS, max_memory_mib: None });
+    let wishes = crate::guard::desk().1;
+    let handle = Aggregator::start(ends, facts(), held_to, wishes, None, Duration::from_secs(3600)).unwrap();
     assert_eq!(handle.snapshots().latest().shards.len(), 3);
     let begin = Instant::now();
     assert!(handle.stop().is_starting());

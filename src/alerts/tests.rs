@@ -188,12 +188,13 @@ struct Way {
 impl Way {
     fn new(hook: HookReceiver, lines: &str) -> Way {
         let url = format!("url = \"http://{}/hook?token=hunter2\"\nsource = \"hall 1\"", hook.addr());
-        let alerts =
-            Alerts::prepare(&config(&format!("{url}\nsecret = \"{SECRET}\"\n{lines}"))).unwrap().unwrap();
+        let counts = AlertCounts::default();
+        let alerts = Alerts::prepare(&config(&format!("{url}\nsecret = \"{SECRET}\"\n{lines}")), &counts)
+            .unwrap()
+            .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut receiver = runtime.block_on(async { alerts.receiver() }).unwrap();
         receiver.patience = Duration::from_secs(2);
-        let counts = alerts.counts();
         let outbox = RefCell::new(Outbox::new(alerts.sender, counts.clone()));
         let courier = Courier { receiver, every: Duration::ZERO, counts: counts.clone() };
         Way { hook, counts, outbox, courier, runtime }
@@ -343,7 +344,7 @@ fn in_tls_the_receiver_must_be_who_it_says() {
         let lines = format!(
             "url = \"https://{host}:{port}/hunter2\"\nca_file = \"{ca_file}\"\nsecret = \"{SECRET}\""
         );
-        Alerts::prepare(&config(&lines)).unwrap().unwrap().test()
+        Alerts::prepare(&config(&lines), &AlertCounts::default()).unwrap().unwrap().test()
     };
     let tested = test(&good, "127.0.0.1").unwrap();
     assert_eq!((tested.status, tested.receiver), (200, format!("https://{}", hook.addr())));
@@ -351,7 +352,10 @@ fn in_tls_the_receiver_must_be_who_it_says() {
     let error = test(&other, "127.0.0.1").unwrap_err().to_string();
     assert!(matches!(test(&other, "127.0.0.1"), Err(TestError::Unanswered(_))), "{error}");
     assert!(test(&good, "localhost").is_err(), "another name");
-    let missing = Alerts::prepare(&config("url = \"https://a.example/\"\nca_file = \"/nowhere/ca.pem\""));
+    let missing = Alerts::prepare(
+        &config("url = \"https://a.example/\"\nca_file = \"/nowhere/ca.pem\""),
+        &AlertCounts::default(),
+    );
     assert!(missing.unwrap_err().to_string().starts_with("alerts.ca_file: cannot read /nowhere/ca.pem"));
     hook.set_manners(HookManners::Answer { status: 401, headers: String::new(), text: "who?".to_owned() });
     let refused = test(&good, "127.0.0.1").unwrap_err();
@@ -363,7 +367,7 @@ fn in_tls_the_receiver_must_be_who_it_says() {
 fn no_secret_is_shown() {
     let lines = format!("url = \"https://hooks.example/hunter2\"\nsecret = \"{SECRET}\"");
     let all = config(&lines);
-    let alerts = Alerts::prepare(&all).unwrap().unwrap();
+    let alerts = Alerts::prepare(&all, &AlertCounts::default()).unwrap().unwrap();
     let receiver = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,7 +1,7 @@
 //! `alerts test`: posts one message to the webhook of the configuration, and tells what came back. It needs no running proxy.
 
 use super::{Failure, screen};
-use crate::alerts::{Alerts, TestError};
+use crate::alerts::{AlertCounts, Alerts, TestError};
 use crate::config::{self, Overrides, Sources};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -26,7 +26,7 @@ pub(super) fn execute(overrides: Overrides, command: &AlertsCommand) -> Result<(
     let AlertsCommand::Test(Test { body }) = command;
     let config = config::load(&Sources::from_process(overrides))?.config;
     let unset = "no webhook: set alerts.url (LOKA_ALERTS_URL in the environment)";
-    let alerts = Alerts::prepare(&config)?.ok_or_else(|| anyhow!(unset))?;
+    let alerts = Alerts::prepare(&config, &AlertCounts::default())?.ok_or_else(|| anyhow!(unset))?;
     let tested = match alerts.test() {
         Ok(tested) => tested,
         Err(error) => {

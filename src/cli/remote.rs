@@ -1,4 +1,4 @@
-//! Commands that speak to a running proxy through its API: what is blocked, block, let in, kick, drain, the level of the log.
+//! Commands that speak to a running proxy through its API: what is blocked, block, let in, kick, reload, drain, the level of the log.
 //!
 //! The address and the token come from the same configuration as that of the proxy. It reads no answer beyond
 //! [`ANSWER_BYTES_MAX`], and follows no redirect: the token goes to the configured address only.
@@ -29,6 +29,8 @@ pub(super) enum Remote {
     Unblock(OfAddress),
     /// End all connections of an address, which may come again
     Kick(OfAddress),
+    /// Have a running proxy read its configuration again, and print what has changed
+    Reload(Plain),
     /// Let a running proxy answer the shares in flight and end
     Drain(Plain),
     /// Change the level of a running proxy's log until its next start
@@ -118,6 +120,11 @@ pub(super) fn execute(overrides: Overrides, command: &Remote) -> Result<(), Fail
             );
             (plain, answer, told)
         }
+        Remote::Reload(plain) => {
+            let answer = proxy.act("reload", &json!({}))?;
+            let told = reloaded(&answer);
+            (plain, answer, told)
+        }
         Remote::Drain(plain) => (plain, proxy.act("drain", &json!({}))?, "the proxy drains".to_owned()),
         Remote::LogLevel(OfLevel { level, plain }) => {
             let answer = proxy.act("log_level", &json!({ "level": level.to_string() }))?;
@@ -141,6 +148,29 @@ fn text(value: &Value) -> String {
 fn time(seconds: &Value) -> String {
     // What is left has begun to pass when it is told.
     humantime::format_duration(Duration::from_secs(seconds.as_u64().unwrap_or(0))).to_string()
+}
+
+fn reloaded(answer: &Value) -> String {
+    let entries = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
+    let mut lines: Vec<String> =
+        entries("warnings").iter().map(|warning| format!("warning: {}", text(warning))).collect();
+    let changes = entries("changes");
+    for change in &changes {
+        let pool = change["pool"].as_str().map(|_| format!(" of {}", text(&change["pool"])));
+        let value = |key: &str| text(&Value::from(change[key].to_string()));
+        let later = if change["needs_restart"] == true { " (takes a restart)" } else { "" };
+        let key = text(&change["key"]);
+        lines.push(format!("{key}{}: {} -> {}{later}", pool.unwrap_or_default(), value("old"), value("new")));
+    }
+    let waiting = changes.iter().filter(|change| change["needs_restart"] == true).count();
+    lines.push(match (changes.len(), waiting) {
+        (0, _) => "reloaded: nothing has changed".to_owned(),
+        (all, 0) => format!("reloaded: {all} changes are in force"),
+        (all, waiting) => {
+            format!("reloaded: {} changes are in force, {waiting} take a restart", all - waiting)
+        }
+    });
+    lines.join("\n")
 }
 
 fn listed(page: &Value) -> String {
@@ -273,6 +303,18 @@ mod tests {
             (level("warn").map(|level| level.to_string()), level("loud").is_err()),
             (Ok("warn".to_owned()), true)
         );
+    }
+
+    #[test]
+    fn a_reload_is_told_line_by_line() {
+        assert_eq!(reloaded(&json!({ "changes": [], "warnings": [] })), "reloaded: nothing has changed");
+        let port = json!({ "key": "server.port", "old": 1, "new": 2, "needs_restart": true });
+        let weight =
+            json!({ "key": "pool.weight", "pool": "a\u{1b}b", "old": 1, "new": 3, "needs_restart": false });
+        let told = reloaded(&json!({ "changes": [port, weight], "warnings": ["mind"] }));
+        let expected = "warning: mind\nserver.port: 1 -> 2 (takes a restart)\npool.weight of ab: 1 -> 3\n\
+                        reloaded: 1 changes are in force, 1 take a restart";
+        assert_eq!(told, expected);
     }
 
     #[test]

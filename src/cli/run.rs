@@ -1,13 +1,14 @@
 //! `run`: the proxy in the foreground, until a signal asks it to drain.
 
 use super::Failure;
-use crate::config::{self, Loaded, Overrides, Sources};
+use crate::config::{Loaded, Overrides, Sources, Standing};
 use crate::logging;
 use crate::supervisor::{CaughtSignals, Proxy};
 use crate::systemd::Manager;
 
 pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
-    let Loaded { config, file, warnings, in_force } = config::load(&Sources::from_process(overrides))?;
+    let (first, standing) = Standing::load(Sources::from_process(overrides))?;
+    let Loaded { config, file, warnings, .. } = first;
     let log = logging::init(&config.logging)?;
     let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), file, "starting");
@@ -16,7 +17,7 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
     }
     // Until here a signal ends the process at once: a start that waits for a name server must be stoppable.
     let mut proxy = Proxy::start(&config, log.handle())?;
-    proxy.show(in_force);
+    proxy.reload_from(standing)?;
     proxy.stop_on(CaughtSignals::catch()?)?;
     if let Some(manager) = Manager::from_process() {
         manager.started(proxy.snapshots())?;

@@ -24,6 +24,7 @@ mod server;
 pub use in_force::InForce;
 
 /// A value somebody gave for a key that exists.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) entry: &'static dyn Entry,
     /// Which pool of the file it is for, counted from 0; 0 in every other section.
@@ -51,6 +52,19 @@ impl Settings {
     /// the first pool can come from elsewhere than the file.
     pub(super) fn new(list: Vec<Setting>, pools: Vec<Origin>) -> Self {
         Self { list, pools }
+    }
+
+    /// Those that hold until the next start.
+    pub(super) fn at_start(&self) -> impl Iterator<Item = &Setting> {
+        self.list.iter().filter(|setting| setting.entry.is_at_start())
+    }
+
+    /// The same with others in the place of those that hold until the next start.
+    pub(super) fn with_at_start(self, standing: &[Setting]) -> Settings {
+        let Settings { mut list, pools } = self;
+        list.retain(|setting| !setting.entry.is_at_start());
+        list.extend(standing.iter().cloned());
+        Settings { list, pools }
     }
 
     fn view(&self) -> View<'_> {

@@ -38,12 +38,13 @@ pub(super) struct Key<F: Form> {
     default: F::Default,
     aliases: &'static [&'static str],
     flag: Option<&'static str>,
+    at_start: bool,
     doc: &'static str,
 }
 
 impl<F: Form> Key<F> {
     pub(super) const fn new(path: &'static str, form: F, default: F::Default, doc: &'static str) -> Self {
-        Self { path, form, default, aliases: &[], flag: None, doc }
+        Self { path, form, default, aliases: &[], flag: None, at_start: false, doc }
     }
 
     /// Names of environment variables that mean this key beside `LOKA_<SECTION>_<KEY>`.
@@ -55,6 +56,12 @@ impl<F: Form> Key<F> {
     /// The flag of the command line that sets this key.
     pub(super) const fn flag(mut self, flag: &'static str) -> Self {
         self.flag = Some(flag);
+        self
+    }
+
+    /// It is read when the process starts, and a reload cannot change it.
+    pub(super) const fn at_start(mut self) -> Self {
+        self.at_start = true;
         self
     }
 
@@ -74,6 +81,8 @@ pub(super) trait Entry: Sync {
     /// Names of its environment variables, the regular one first.
     fn environment(&self) -> Vec<String>;
     fn flag(&self) -> Option<&'static str>;
+    /// Whether only the next start takes a change.
+    fn is_at_start(&self) -> bool;
     fn doc(&self) -> &'static str;
     fn allowed(&self) -> String;
     fn default_toml(&self) -> Option<String>;
@@ -97,6 +106,10 @@ impl<F: Form> Entry for Key<F> {
 
     fn flag(&self) -> Option<&'static str> {
         self.flag
+    }
+
+    fn is_at_start(&self) -> bool {
+        self.at_start
     }
 
     fn doc(&self) -> &'static str {

@@ -13,6 +13,7 @@ const HEADER: &str = "\
 # The file is `--config FILE`, else LOKA_CONFIG, else ./config.toml, else /etc/loka-stratum/config.toml, else
 # none. The file overrides the defaults, the environment the file, the command line the environment.
 # A key that is left out stands at its default; a key that does not exist is an error.
+# SIGHUP or `loka-stratum reload` takes a changed file while miners work on, but for keys that say otherwise.
 # Written by `loka-stratum config reference`.
 ";
 
@@ -50,6 +51,9 @@ fn key(text: &mut String, name: &str, entry: &dyn Entry) {
     comment(text, &format!("Allowed: {}.", entry.allowed()));
     let flag = entry.flag().map(|flag| format!(" Command line: {flag}.")).unwrap_or_default();
     comment(text, &format!("Environment: {}.{flag}", entry.environment().join(" or ")));
+    if entry.is_at_start() {
+        comment(text, "A change takes a restart.");
+    }
     match entry.default_toml() {
         Some(default) => text.push_str(&format!("{name} = {default}\n")),
         None => text.push_str(&format!("# {name} = \"pool.example.com\"\n")),

@@ -98,17 +98,20 @@ pub(super) static METRICS_ENABLE_PROMETHEUS: Key<Switch> = Key::new(
     Switch,
     true,
     "Serve metrics and health over HTTP at prometheus_port.",
-);
+)
+.at_start();
 
 pub(super) static METRICS_ADDRESS: Key<Address> = Key::new(
     "metrics.address",
     Address,
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     "IP address of that endpoint. It asks for no password: keep it on an address that only you can reach.",
-);
+)
+.at_start();
 
 pub(super) static METRICS_PROMETHEUS_PORT: Key<Whole> =
-    Key::new("metrics.prometheus_port", Whole { min: 1, max: 65_535 }, 9090, "TCP port of that endpoint.");
+    Key::new("metrics.prometheus_port", Whole { min: 1, max: 65_535 }, 9090, "TCP port of that endpoint.")
+        .at_start();
 
 pub(super) static METRICS_MINER_PORT_FROM: Key<Networks> = Key::new(
     "metrics.miner_port_from",
@@ -121,7 +124,8 @@ pub(super) static METRICS_MINER_PORT_FROM: Key<Networks> = Key::new(
      /metrics is JSON unless asked for otherwise. Everybody else who speaks HTTP there is disconnected as no miner. Behind a \
      proxy the address in its PROXY header counts; behind one on this host that sends none everybody seems to come from \
      127.0.0.1: leave this empty then, which means nobody.",
-);
+)
+.at_start();
 
 pub(super) static METRICS_COLLECTION_INTERVAL: Key<Time> = Key::new(
     "metrics.collection_interval",
@@ -150,14 +154,16 @@ pub(super) static LOGGING_FORMAT: Key<Choice<LogFormat>> = Key::new(
     "How a log line is written: for people, or as one JSON object. \"pretty\", \"compact\" and \"full\" \
      mean \"text\".",
 )
-.aliases(&["LOKA_LOG_FORMAT"]);
+.aliases(&["LOKA_LOG_FORMAT"])
+.at_start();
 
 pub(super) static LOGGING_ENABLE_FILE_LOGGING: Key<Switch> = Key::new(
     "logging.enable_file_logging",
     Switch,
     false,
     "Write the log to log_file instead of standard error.",
-);
+)
+.at_start();
 
 pub(super) static LOGGING_LOG_FILE: Key<Text> = Key::new(
     "logging.log_file",
@@ -166,7 +172,8 @@ pub(super) static LOGGING_LOG_FILE: Key<Text> = Key::new(
     "Path of the log file; needed with enable_file_logging. SIGUSR1 makes the program open it anew, for a program that has \
      moved it away.",
 )
-.aliases(&["LOKA_LOG_FILE"]);
+.aliases(&["LOKA_LOG_FILE"])
+.at_start();
 
 pub(super) static LOGGING_ROTATE_BYTES: Key<Whole> = Key::new(
     "logging.rotate_bytes",
@@ -174,14 +181,16 @@ pub(super) static LOGGING_ROTATE_BYTES: Key<Whole> = Key::new(
     100_000_000,
     "A log file that would grow beyond so many bytes is renamed to log_file.1, that one to log_file.2 and so on, and a new one \
      is begun. 0 leaves that to others, such as logrotate.",
-);
+)
+.at_start();
 
 pub(super) static LOGGING_ROTATE_KEEP: Key<Whole> = Key::new(
     "logging.rotate_keep",
     Whole { min: 1, max: 1000 },
     5,
     "How many renamed log files are kept; the oldest is overwritten.",
-);
+)
+.at_start();
 
 pub(super) static PERFORMANCE_CONNECTION_POOL_SIZE: Key<Whole> = Key::new(
     "performance.connection_pool_size",
@@ -204,14 +213,16 @@ pub(super) static PERFORMANCE_ENABLE_STRING_INTERNING: Key<Switch> = Key::new(
     true,
     "Keep the newest jobs once per shard: a job that a pool sends to many miners is checked for the first and passed on \
      to the others as it came. Names of workers and agents are kept once per shard either way.",
-);
+)
+.at_start();
 
 pub(super) static PERFORMANCE_BUFFER_POOL_SIZE: Key<Whole> = Key::new(
     "performance.buffer_pool_size",
     Whole { min: 0, max: 1_000_000 },
     1_000,
     "Spare buffers that a shard keeps for reuse.",
-);
+)
+.at_start();
 
 pub(super) static PERFORMANCE_ENABLE_LINGERING: Key<Switch> = Key::new(
     "performance.enable_lingering",
@@ -219,7 +230,8 @@ pub(super) static PERFORMANCE_ENABLE_LINGERING: Key<Switch> = Key::new(
     true,
     "Between two ticks a shard waits for its sockets itself, instead of through its executor each time, which costs \
      several system calls. Switch it off to measure that.",
-);
+)
+.at_start();
 
 pub(super) static PERFORMANCE_WORKER_THREADS: Key<Whole> = Key::new(
     "performance.worker_threads",
@@ -227,14 +239,16 @@ pub(super) static PERFORMANCE_WORKER_THREADS: Key<Whole> = Key::new(
     0,
     "Number of shards, one per CPU of server.cpus when 0. More shards than CPUs share them in turn.",
 )
-.flag("--shards");
+.flag("--shards")
+.at_start();
 
 pub(super) static PERFORMANCE_BLOCKING_THREADS: Key<Whole> = Key::new(
     "performance.blocking_threads",
     Whole { min: 1, max: 512 },
     2,
     "Threads for blocking work outside the shards, such as reading certificates and asking the host's resolver.",
-);
+)
+.at_start();
 
 pub(super) static PERFORMANCE_ENABLE_MEMORY_PROFILING: Key<Switch> = Key::new(
     "performance.enable_memory_profiling",
@@ -242,7 +256,8 @@ pub(super) static PERFORMANCE_ENABLE_MEMORY_PROFILING: Key<Switch> = Key::new(
     false,
     "Read what the allocator holds: a log line a minute at info, and figures in /metrics. It costs next to nothing.",
 )
-.aliases(&["LOKA_ENABLE_MEMORY_PROFILING"]);
+.aliases(&["LOKA_ENABLE_MEMORY_PROFILING"])
+.at_start();
 
 /// Every key, section by section, in the order of the reference.
 static ENTRIES: &[&dyn Entry] = &[

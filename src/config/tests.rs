@@ -66,7 +66,7 @@ fn the_reference_is_up_to_date_and_is_the_default() {
 }
 
 /// A value that differs from the default, for every key.
-const OTHER: &[(&str, &str)] = &[
+pub(super) const OTHER: &[(&str, &str)] = &[
     ("server.port", "1"),
     ("server.address", "[\"::\", \"10.0.0.1\"]"),
     ("server.max_connections", "9000"),
@@ -175,38 +175,42 @@ fn every_key_reaches_the_configuration_from_the_file_and_from_the_environment() 
     let keys: BTreeSet<&str> = table::entries().iter().map(|entry| entry.path()).collect();
     assert_eq!(keys, OTHER.iter().map(|(path, _)| *path).collect());
     for (path, toml) in OTHER {
-        // File logging is one setting made of two keys.
-        let (base, before) = match *path {
-            "logging.log_file" => (format!("logging.enable_file_logging = true\n{POOL}"), "\"/tmp/a\""),
-            "logging.enable_file_logging" => (format!("logging.log_file = \"/tmp/a\"\n{POOL}"), "false"),
-            "logging.rotate_bytes" | "logging.rotate_keep" => {
-                (format!("logging.enable_file_logging = true\nlogging.log_file = \"/tmp/a\"\n{POOL}"), "")
-            }
-            "pool.host" => (String::new(), "\"pool.example.com\""),
-            "server.tls.cert_file" => (server_tls(&["key_file = \"k\"", "port = 1"]), "\"/tmp/a\""),
-            "server.tls.key_file" => (server_tls(&["cert_file = \"c\"", "port = 1"]), "\"/tmp/a\""),
-            "server.tls.port" => {
-                (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "same_port = true"]), "")
-            }
-            "server.tls.same_port" | "server.tls.min_version" => {
-                (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "port = 1"]), "")
-            }
-            path if path.starts_with("pool.tls_") => (TLS_POOL.to_owned(), ""),
-            _ => (POOL.to_owned(), ""),
-        };
-        let (section, key) = path.rsplit_once('.').unwrap();
-        let file = |value: &str| match (value, section) {
-            ("", _) => base.clone(),
-            (_, "pool") => format!("{base}{}{key} = {value}\n", if key == "host" { "[pool]\n" } else { "" }),
-            _ => format!("{section}.{key} = {value}\n{base}"),
-        };
-        let (default, other) = (loaded(&file(before), &[]).config, loaded(&file(toml), &[]).config);
+        let (file_before, file_after) = other_files(path, toml);
+        let (default, other) = (loaded(&file_before, &[]).config, loaded(&file_after, &[]).config);
         assert_ne!(default, other, "{path} has no effect");
         let text = toml.trim_matches(['[', ']']).replace('"', "");
         for name in table::find(path).unwrap().environment() {
-            assert_eq!(loaded(&file(before), &[(&name, &text)]).config, other, "{name}={text}");
+            assert_eq!(loaded(&file_before, &[(&name, &text)]).config, other, "{name}={text}");
         }
     }
+}
+
+/// A file, and the same file with this value for this key.
+pub(super) fn other_files(path: &str, toml: &str) -> (String, String) {
+    // File logging is one setting made of two keys.
+    let (base, before) = match path {
+        "logging.log_file" => (format!("logging.enable_file_logging = true\n{POOL}"), "\"/tmp/a\""),
+        "logging.enable_file_logging" => (format!("logging.log_file = \"/tmp/a\"\n{POOL}"), "false"),
+        "logging.rotate_bytes" | "logging.rotate_keep" => {
+            (format!("logging.enable_file_logging = true\nlogging.log_file = \"/tmp/a\"\n{POOL}"), "")
+        }
+        "pool.host" => (String::new(), "\"pool.example.com\""),
+        "server.tls.cert_file" => (server_tls(&["key_file = \"k\"", "port = 1"]), "\"/tmp/a\""),
+        "server.tls.key_file" => (server_tls(&["cert_file = \"c\"", "port = 1"]), "\"/tmp/a\""),
+        "server.tls.port" => (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "same_port = true"]), ""),
+        "server.tls.same_port" | "server.tls.min_version" => {
+            (server_tls(&["cert_file = \"c\"", "key_file = \"k\"", "port = 1"]), "")
+        }
+        path if path.starts_with("pool.tls_") => (TLS_POOL.to_owned(), ""),
+        _ => (POOL.to_owned(), ""),
+    };
+    let (section, key) = path.rsplit_once('.').unwrap();
+    let file = |value: &str| match (value, section) {
+        ("", _) => base.clone(),
+        (_, "pool") => format!("{base}{}{key} = {value}\n", if key == "host" { "[pool]\n" } else { "" }),
+        _ => format!("{section}.{key} = {value}\n{base}"),
+    };
+    (file(before), file(toml))
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! the start, at zero, so that rates and alerts work from the first event on.
 
 use super::series::{Family, Series, counter, gauge, seconds};
-use crate::aggregate::{ShardFigures, Snapshot};
+use crate::aggregate::{PoolShown, ShardFigures, Snapshot};
 use crate::records::RecordsFailure;
 use crate::refusals::ApiRefusal;
 use loka_proto::{
@@ -140,7 +140,7 @@ pub static FAMILIES: &[Family] = &[
         &["pool", "state"],
         "1 for the state that the pool is in, 0 for the others.",
         |now, out| {
-            for pool in now.pools.iter() {
+            for PoolShown { view: pool, .. } in now.pools_shown() {
                 for state in PoolState::ALL {
                     out.value(&[&pool.name, state.label()], f64::from(u8::from(pool.state == *state)));
                 }
@@ -152,7 +152,7 @@ pub static FAMILIES: &[Family] = &[
         &["pool", "state"],
         "Times the pool came into a state.",
         |now, out| {
-            for pool in now.pools.iter() {
+            for PoolShown { view: pool, .. } in now.pools_shown() {
                 for state in PoolState::ALL {
                     out.value(&[&pool.name, state.label()], pool.transitions[state.index()] as f64);
                 }
@@ -164,8 +164,8 @@ pub static FAMILIES: &[Family] = &[
         &["pool"],
         "Connections of miners to the pool open now.",
         |now, out| {
-            for (index, pool) in now.pools.iter().enumerate() {
-                out.value(&[&pool.name], now.links_of_pool(index) as f64);
+            for pool in now.pools_shown() {
+                out.value(&[&pool.view.name], pool.links as f64);
             }
         },
     ),
@@ -180,10 +180,10 @@ pub static FAMILIES: &[Family] = &[
         &["pool", "reason"],
         "Connections to the pool lost, or not had, by reason.",
         |now, out| {
-            for (pool, counts) in pool_counts(now) {
+            for pool in now.pools_shown() {
                 for loss in PoolLoss::ALL {
-                    let count = counts.map_or(0, |counts| counts.losses[loss.index()]);
-                    out.value(&[pool, loss.label()], count as f64);
+                    let count = pool.stats.losses[loss.index()];
+                    out.value(&[&pool.view.name, loss.label()], count as f64);
                 }
             }
         },
@@ -350,6 +350,27 @@ pub static FAMILIES: &[Family] = &[
         out.value(&[], now.uptime.as_secs_f64());
     }),
     counter(
+        "loka_stratum_config_reloads_total",
+        &["result"],
+        "Times the configuration was read again, by result.",
+        |now, out| {
+            out.value(&["applied"], now.reloads.applied as f64);
+            out.value(&["refused"], now.reloads.refused as f64);
+        },
+    ),
+    gauge(
+        "loka_stratum_config_last_reload_successful",
+        &[],
+        "0 when the last reload was refused, else 1.",
+        |now, out| out.count(u64::from(!now.reloads.is_last_refused)),
+    ),
+    gauge(
+        "loka_stratum_config_last_reload_success_timestamp_seconds",
+        &[],
+        "When the configuration in force was taken, since 1970.",
+        |now, out| out.count(now.reloads.applied_unix_seconds),
+    ),
+    counter(
         "loka_stratum_log_lines_dropped_total",
         &[],
         "Log lines lost to a slow or full log.",
@@ -503,13 +524,9 @@ fn rate_limit_hits(now: &Snapshot, out: &mut Series) {
     }
 }
 
-fn pool_counts(now: &Snapshot) -> impl Iterator<Item = (&str, Option<&PoolStats>)> {
-    now.pools.iter().enumerate().map(|(index, pool)| (pool.name.as_str(), now.stats.pools.get(index)))
-}
-
 fn pools(now: &Snapshot, out: &mut Series, figure: impl Fn(&PoolStats) -> u64) {
-    for (pool, counts) in pool_counts(now) {
-        out.value(&[pool], counts.map_or(0, &figure) as f64);
+    for pool in now.pools_shown() {
+        out.value(&[&pool.view.name], figure(&pool.stats) as f64);
     }
 }
 

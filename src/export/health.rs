@@ -1,7 +1,6 @@
 //! `/health`: one look for people and load balancers.
 
-use crate::aggregate::{PoolService, Snapshot};
-use crate::pools::PoolView;
+use crate::aggregate::{PoolService, PoolShown, Snapshot};
 use loka_proto::PoolState;
 use serde::Serialize;
 use std::fmt;
@@ -59,7 +58,7 @@ impl Health {
     pub fn of(now: &Snapshot) -> Self {
         let stalled = now.shards.iter().any(|shard| shard.is_stalled());
         let pool = now.pool_service();
-        let has_bad_pool = now.pools.iter().any(|pool| pool.state != PoolState::Healthy);
+        let has_bad_pool = now.pools_shown().any(|pool| pool.view.state != PoolState::Healthy);
         let degraded = stalled || !now.is_fresh() || has_bad_pool || pool == PoolService::Unreachable;
         let shards = if now.is_starting() {
             "starting"
@@ -83,7 +82,7 @@ impl Health {
             uptime_seconds: now.uptime.as_secs(),
             version: now.version,
             connections: now.shell(|shell| shell.connections),
-            pools: now.pools.iter().enumerate().map(|(index, pool)| pool_of(now, index, pool)).collect(),
+            pools: now.pools_shown().map(|pool| pool_of(now, &pool)).collect(),
             services: Services {
                 shards,
                 pool: pool_label(pool),
@@ -93,14 +92,15 @@ impl Health {
     }
 }
 
-fn pool_of(now: &Snapshot, index: usize, pool: &PoolView) -> Pool {
+fn pool_of(now: &Snapshot, shown: &PoolShown<'_>) -> Pool {
+    let pool = shown.view;
     Pool {
         name: pool.name.clone(),
         endpoint: pool.endpoint.clone(),
         state: pool.state.label(),
         cause: pool.cause.clone(),
         state_seconds: now.taken.saturating_duration_since(pool.since).as_secs(),
-        connections: now.links_of_pool(index),
+        connections: shown.links,
     }
 }
 

@@ -79,6 +79,11 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
+    /// From now on it waits for so long.
+    pub(super) fn set(&mut self, setting: Setting) {
+        self.setting = setting;
+    }
+
     pub(super) fn new(setting: Setting, now: Instant) -> Breaker {
         Breaker {
             setting,

@@ -3,9 +3,15 @@
 //!
 //! One thread with a runtime of its own. It moves no byte of a miner, and no shard waits for it.
 
-use super::breaker::{Around, Breaker, Setting, Transition};
+mod reload;
+mod watched;
+
+pub use reload::LookoutReload;
+pub use watched::{PoolView, PoolViews};
+
+use super::breaker::{Around, Transition};
 use super::chain::Chain;
-use super::judge::{Figures, Judge};
+use super::judge::Figures;
 use super::{Change, Findings, ResolveError, Resolver, Target, TargetError, Timeouts, Watch, shake, targets};
 use crate::aggregate::{Snapshot, SnapshotReader};
 use crate::config::{Config, FailoverConfig, Host};
@@ -20,7 +26,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
+use watched::{Elsewhere, Watched, setting, views_of, watched};
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,80 +53,19 @@ pub enum LookoutError {
     Thread(#[from] io::Error),
 }
 
-/// One pool, for whoever looks at it.
-#[derive(Debug, Clone)]
-pub struct PoolView {
-    /// Its name.
-    pub name: String,
-    /// Where it is, as configured.
-    pub endpoint: String,
-    /// Lower is preferred.
-    pub priority: u32,
-    /// Its part of the miners among pools of the same priority.
-    pub weight: u32,
-    /// How far it can be trusted.
-    pub state: PoolState,
-    /// Why; empty while all is well.
-    pub cause: String,
-    /// Since when.
-    pub since: Instant,
-    /// Addresses that its name leads to now.
-    pub addresses: usize,
-    /// How often it came into each state, by the state's index.
-    pub transitions: [u64; PoolState::COUNT],
-}
-
-/// Views of all pools, in the order of the configuration.
-pub type PoolViews = watch::Receiver<Arc<[PoolView]>>;
-
 enum News {
-    Names(Vec<Change>),
-    Probed(usize, Box<Findings>),
-    Redirected(usize, Arc<Target>, Vec<SocketAddr>),
+    /// Found by those who began to watch after so many reloads.
+    Names(u32, Vec<Change>),
+    Probed(Named, Box<Findings>),
+    Redirected(Named, Arc<Target>, Vec<SocketAddr>),
+    Reload(Box<LookoutReload>),
 }
 
-struct Watched {
-    target: Arc<Target>,
-    /// Where its name leads.
-    configured: Arc<[SocketAddr]>,
-    /// Where it has sent its miners, until it fails.
-    elsewhere: Option<Elsewhere>,
-    place: u32,
-    /// Where it asked its miners to go last, and when; forgotten when it fails.
-    asked: Option<(String, Instant)>,
-    breaker: Breaker,
-    judge: Judge,
-    priority: u32,
-    weight: u32,
-    transitions: [u64; PoolState::COUNT],
-}
-
-/// Where a pool has sent its miners.
-struct Elsewhere {
-    target: Arc<Target>,
-    addresses: Arc<[SocketAddr]>,
-}
-
-impl Watched {
-    fn addresses(&self) -> &Arc<[SocketAddr]> {
-        self.elsewhere.as_ref().map_or(&self.configured, |elsewhere| &elsewhere.addresses)
-    }
-
-    /// How it is spoken to where it is now.
-    fn target_now(&self) -> &Arc<Target> {
-        self.elsewhere.as_ref().map_or(&self.target, |elsewhere| &elsewhere.target)
-    }
-
-    /// Whether it has not been asked to go there already: every one of its miners is told, on every shard. A place that
-    /// could not be gone to may be named again after a while.
-    fn is_news(&self, place: &str, now: Instant) -> bool {
-        let before = self.asked.as_ref().filter(|(asked, _)| asked == place);
-        before.is_none_or(|(_, at)| self.elsewhere.is_none() && now >= *at + ASKED_AGAIN)
-    }
-
-    fn is_usable(&self) -> bool {
-        self.breaker.state() != PoolState::Failed && !self.addresses().is_empty()
-    }
+/// A pool that is meant, and not another that has its number since.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    number: usize,
+    born: u32,
 }
 
 /// Watches the pools; see [`Lookout::start`].
@@ -143,12 +89,29 @@ struct State {
     redirects_seen: u64,
     told: Vec<PoolNow>,
     told_at: Instant,
+    /// How often the configuration was reloaded.
+    reload: u32,
+    /// Looks names up until the next reload.
+    names: Option<JoinHandle<()>>,
 }
 
 /// Stands for the running thread, which ends when this is dropped.
-#[derive(Debug)]
 pub struct LookoutHandle {
     _stop: watch::Sender<()>,
+    news: mpsc::Sender<News>,
+}
+
+impl std::fmt::Debug for LookoutHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LookoutHandle").finish_non_exhaustive()
+    }
+}
+
+impl LookoutHandle {
+    /// Has it watch something else. False when it has more to do than it can take.
+    pub fn reload(&self, reload: LookoutReload) -> bool {
+        self.news.try_send(News::Reload(Box::new(reload))).is_ok()
+    }
 }
 
 impl Lookout {
@@ -160,9 +123,7 @@ impl Lookout {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.max_blocking_threads(config.performance.blocking_threads.get()).enable_all();
         let runtime = builder.build()?;
-        let mut targets = targets(config)?;
-        // Some pools close the connection when asked, and there is nothing to learn from it here.
-        targets.iter_mut().for_each(|target| target.extranonce = false);
+        let targets = plain_targets(config)?;
         let resolver = Arc::new(Resolver::new(&config.failover.dns_servers)?);
         let now = Instant::now();
         let (mut names, mut addresses) = (Watch::default(), Vec::new());
@@ -190,15 +151,7 @@ impl Lookout {
         }
         let (publish, views) = watch::channel(views_of(&pools));
         let (news, heard) = mpsc::channel(NEWS_MAX);
-        let timeouts = Timeouts {
-            connect: config.performance.connection_timeout,
-            subscribe: config.failover.handshake_timeout,
-            ..Timeouts::default()
-        };
-        let timeouts = Timeouts {
-            total: timeouts.connect + timeouts.tls + timeouts.subscribe + timeouts.job,
-            ..timeouts
-        };
+        let timeouts = timeouts(config);
         let (limits, told, told_at) = (config.failover.clone(), Vec::new(), now);
         let (chain, heard, redirects_seen) = (Chain::default(), Some(heard), 0);
         let state = State {
@@ -213,6 +166,8 @@ impl Lookout {
             redirects_seen,
             told,
             told_at,
+            reload: 0,
+            names: None,
         };
         Ok(Lookout { runtime, state, names, views })
     }
@@ -232,46 +187,41 @@ impl Lookout {
         self.views.clone()
     }
 
-    /// Begins to watch, on a thread named `pools`. `tell` is called with what shards are to know when it has changed, and
-    /// says whether that was taken.
+    /// Begins to watch, on a thread named `pools`. `tell` is called with what shards are to know when it has changed, and the
+    /// number of the reload after which it was found; it says whether that was taken.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
         self,
         snapshots: SnapshotReader,
-        tell: impl Fn(Arc<[PoolNow]>) -> bool + Send + 'static,
+        tell: impl Fn(Arc<[PoolNow]>, u32) -> bool + Send + 'static,
     ) -> io::Result<LookoutHandle> {
         let (stop, stopped) = watch::channel(());
         let Lookout { runtime, mut state, names, views: _ } = self;
         state.told = state.pools_now();
+        let news = state.news.clone();
         let run =
             move || LocalSet::new().block_on(&runtime, watch_pools(state, names, snapshots, tell, stopped));
         std::thread::Builder::new().name("pools".to_owned()).spawn(run)?;
-        Ok(LookoutHandle { _stop: stop })
+        Ok(LookoutHandle { _stop: stop, news })
     }
 }
 
-fn watched(
-    target: Target,
-    addresses: Vec<SocketAddr>,
-    limits: &FailoverConfig,
-    (priority, weight): (u32, u32),
-    now: Instant,
-) -> Watched {
-    let FailoverConfig { backoff_min, backoff_max, stable_for, .. } = *limits;
-    Watched {
-        target: Arc::new(target),
-        configured: addresses.into(),
-        elsewhere: None,
-        place: 0,
-        asked: None,
-        breaker: Breaker::new(Setting { backoff_min, backoff_max, stable_for }, now),
-        judge: Judge::new(now),
-        priority,
-        weight,
-        transitions: [0; PoolState::COUNT],
-    }
+/// Some pools close the connection when asked for extranonce changes, and there is nothing to learn from it here.
+fn plain_targets(config: &Config) -> Result<Vec<Target>, TargetError> {
+    let mut targets = targets(config)?;
+    targets.iter_mut().for_each(|target| target.extranonce = false);
+    Ok(targets)
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    let timeouts = Timeouts {
+        connect: config.performance.connection_timeout,
+        subscribe: config.failover.handshake_timeout,
+        ..Timeouts::default()
+    };
+    Timeouts { total: timeouts.connect + timeouts.tls + timeouts.subscribe + timeouts.job, ..timeouts }
 }
 
 async fn look_up(targets: &[Target], resolver: &Resolver) -> Vec<Result<super::Resolved, ResolveError>> {
@@ -284,30 +234,15 @@ async fn look_up(targets: &[Target], resolver: &Resolver) -> Vec<Result<super::R
     found
 }
 
-fn views_of(pools: &[Watched]) -> Arc<[PoolView]> {
-    let view = |pool: &Watched| PoolView {
-        name: pool.target.name.clone(),
-        endpoint: pool.target.endpoint(),
-        priority: pool.priority,
-        weight: pool.weight,
-        state: pool.breaker.state(),
-        cause: pool.breaker.cause().to_owned(),
-        since: pool.breaker.since(),
-        addresses: pool.addresses().len(),
-        transitions: pool.transitions,
-    };
-    pools.iter().map(view).collect()
-}
-
 async fn watch_pools(
     mut state: State,
     names: Watch,
     snapshots: SnapshotReader,
-    tell: impl Fn(Arc<[PoolNow]>) -> bool,
+    tell: impl Fn(Arc<[PoolNow]>, u32) -> bool,
     mut stopped: watch::Receiver<()>,
 ) {
     let Some(mut heard) = state.heard.take() else { return };
-    tokio::task::spawn_local(watch_names(names, Arc::clone(&state.resolver), state.news.clone()));
+    state.begin_names(names);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -325,10 +260,10 @@ async fn watch_pools(
     }
 }
 
-async fn watch_names(mut names: Watch, resolver: Arc<Resolver>, news: mpsc::Sender<News>) {
+async fn watch_names(mut names: Watch, resolver: Arc<Resolver>, news: mpsc::Sender<News>, reload: u32) {
     loop {
         let changes = names.changed(&resolver).await;
-        if news.send(News::Names(changes)).await.is_err() {
+        if news.send(News::Names(reload, changes)).await.is_err() {
             return;
         }
     }
@@ -337,8 +272,9 @@ async fn watch_names(mut names: Watch, resolver: Arc<Resolver>, news: mpsc::Send
 impl State {
     fn pools_now(&self) -> Vec<PoolNow> {
         let now = |pool: &Watched| PoolNow {
-            addresses: Arc::clone(pool.addresses()),
-            state: pool.breaker.state(),
+            // Nobody gets one that is not configured any more, and its miners are moved as if it had failed.
+            addresses: if pool.is_configured { Arc::clone(pool.addresses()) } else { [].into() },
+            state: if pool.is_configured { pool.breaker.state() } else { PoolState::Failed },
             place: pool.place,
             server_name: pool
                 .elsewhere
@@ -351,7 +287,8 @@ impl State {
     fn around(&self, pool: usize) -> Around {
         let mut others = self.pools.iter().enumerate().filter(|(index, _)| *index != pool);
         let has_other = others.any(|(_, other)| other.is_usable());
-        Around { has_other, watches_idle: self.pools.len() > 1, chance: chance() }
+        let configured = self.pools.iter().filter(|pool| pool.is_configured).count();
+        Around { has_other, watches_idle: configured > 1, chance: chance() }
     }
 
     /// Looks at what the shards counted.
@@ -364,7 +301,11 @@ impl State {
             };
             let block = figures.counts.prev_hash;
             let pool = &mut self.pools[index];
+            let is_configured = pool.is_configured;
             let mut seen = pool.judge.look(&figures, &self.limits, now);
+            if !is_configured {
+                continue;
+            }
             if figures.links > 0 && block != 0 && pool.judge.heard() == now {
                 self.chain.show(index, block, now);
             }
@@ -423,7 +364,7 @@ impl State {
             Err(error) => return tracing::warn!(pool = name, %error, "client.reconnect is not followed"),
         };
         let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
-        let name = name.to_owned();
+        let (name, index) = (name.to_owned(), Named { number: index, born: pool.born });
         tokio::task::spawn_local(async move {
             match resolver.resolve(&host, port).await {
                 Ok(resolved) => {
@@ -436,26 +377,43 @@ impl State {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Names(changes) => {
+            News::Names(reload, _) if reload != self.reload => {}
+            News::Names(_, changes) => {
                 for Change { index, addresses } in changes {
                     let Some(pool) = self.pools.get_mut(index) else { continue };
                     tracing::info!(pool = pool.target.name, ?addresses, "the pool's addresses have changed");
                     pool.configured = addresses.into();
                 }
             }
-            News::Redirected(index, target, addresses) => {
-                let Some(pool) = self.pools.get_mut(index) else { return };
+            News::Redirected(named, target, addresses) => {
+                let Some(pool) = self.pools.get_mut(named.number) else { return };
+                if pool.born != named.born || !pool.is_configured {
+                    return;
+                }
                 let to = target.endpoint();
                 tracing::info!(pool = target.name, to, "the pool sends its miners elsewhere: followed");
                 pool.elsewhere = Some(Elsewhere { target, addresses: addresses.into() });
                 pool.place = pool.place.wrapping_add(1);
             }
-            News::Probed(index, findings) => self.probed(index, &findings),
+            News::Probed(named, findings) => self.probed(named, &findings),
+            News::Reload(reload) => self.renew(*reload),
         }
     }
 
-    fn probed(&mut self, index: usize, findings: &Findings) {
-        let now = Instant::now();
+    /// Looks names up from now on, and no others.
+    fn begin_names(&mut self, names: Watch) {
+        if let Some(before) = self.names.take() {
+            before.abort();
+        }
+        let (resolver, news) = (Arc::clone(&self.resolver), self.news.clone());
+        self.names = Some(tokio::task::spawn_local(watch_names(names, resolver, news, self.reload)));
+    }
+
+    fn probed(&mut self, named: Named, findings: &Findings) {
+        let (now, index) = (Instant::now(), named.number);
+        if self.pools.get(index).is_none_or(|pool| pool.born != named.born || !pool.is_configured) {
+            return;
+        }
         if let Some(hash) = &findings.prev_hash {
             self.chain.show(index, block_mark(hash), now);
         }
@@ -511,24 +469,25 @@ impl State {
     fn begin_probes(&mut self) {
         let now = Instant::now();
         for (index, pool) in self.pools.iter_mut().enumerate() {
-            if !pool.breaker.take_probe(now) {
+            if !pool.is_configured || !pool.breaker.take_probe(now) {
                 continue;
             }
+            let named = Named { number: index, born: pool.born };
             let (target, addresses) = (Arc::clone(pool.target_now()), Arc::clone(pool.addresses()));
             let (news, timeouts) = (self.news.clone(), self.timeouts);
             tokio::task::spawn_local(async move {
                 let findings = shake(&target, &addresses, timeouts).await;
-                let _ = news.send(News::Probed(index, Box::new(findings))).await;
+                let _ = news.send(News::Probed(named, Box::new(findings))).await;
             });
         }
     }
 
     /// Tells the shards and whoever looks, where something has changed.
-    fn tell(&mut self, tell: &impl Fn(Arc<[PoolNow]>) -> bool) {
+    fn tell(&mut self, tell: &impl Fn(Arc<[PoolNow]>, u32) -> bool) {
         self.publish.send_replace(views_of(&self.pools));
         let now = self.pools_now();
         let is_due = now != self.told || self.told_at.elapsed() >= TELL_AGAIN;
-        if is_due && tell(now.as_slice().into()) {
+        if is_due && tell(now.as_slice().into(), self.reload) {
             (self.told, self.told_at) = (now, Instant::now());
         }
     }

@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 
 /// The shortest time between two transactions.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
@@ -31,12 +32,18 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How often names without rows are looked for: it reads all of them.
 const NAMES_EVERY: Duration = Duration::from_secs(3_600);
 
-/// What it writes where, and how long that is kept.
-#[derive(Debug, Clone)]
+/// How much of what was written is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keeping {
+    pub(super) term: Duration,
+    pub(super) bytes_max: Option<NonZeroU64>,
+}
+
+/// What it writes where, and what of it is kept, which a reload may change.
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) file: PathBuf,
-    pub(super) keep: Duration,
-    pub(super) bytes_max: Option<NonZeroU64>,
+    pub(super) keeping: watch::Receiver<Keeping>,
 }
 
 /// It cannot write at present.
@@ -158,9 +165,10 @@ impl Writer {
             return Ok(());
         }
         self.prune_at = now + PRUNE_EVERY;
-        let keep = i64::try_from(self.settings.keep.as_secs() / 60).unwrap_or(i64::MAX);
+        let Keeping { term, bytes_max } = *self.settings.keeping.borrow();
+        let keep = i64::try_from(term.as_secs() / 60).unwrap_or(i64::MAX);
         let since_minute = unix_ms(SystemTime::now()).div_euclid(60_000).saturating_sub(keep);
-        let bytes_max = self.settings.bytes_max.map(NonZeroU64::get);
+        let bytes_max = bytes_max.map(NonZeroU64::get);
         let is_crowded = store.prune(Kept { since_minute, bytes_max })?;
         if is_crowded && !self.is_crowded {
             let file = self.settings.file.display();

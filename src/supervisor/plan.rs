@@ -1,5 +1,6 @@
 //! From the configuration to what a shard is told: intent flows this way only.
 
+use crate::aggregate::Limits;
 use crate::config::{Config, Host, PoolConfig, RateLimits, ServerConfig};
 use crate::guard::GuardLimits;
 use crate::logging::TraceLog;
@@ -24,14 +25,18 @@ pub type StandardPipeline = MessagePipeline<TraceLog>;
 
 /// Authentication, security, and the rate limit where it is switched on; messages are logged at TRACE.
 pub fn standard_pipeline(config: &Config) -> StandardPipeline {
+    MessagePipelineBuilder::standard().with_logging(TraceLog).with_rate_limit(rate_limit(config)).build()
+}
+
+/// What the messages of a connection are held to.
+pub(super) fn rate_limit(config: &Config) -> Option<RateLimit> {
     let limits = &config.security.rate_limits;
-    let limit = config.security.requests_per_minute().map(|messages| {
+    config.security.requests_per_minute().map(|messages| {
         RateLimit::per_minute(messages.get())
             .with_submits(limits.submits.map(NonZeroU32::get))
             .with_authorizations(limits.authorizations.map(NonZeroU32::get))
             .with_window(us(limits.window))
-    });
-    MessagePipelineBuilder::standard().with_logging(TraceLog).with_rate_limit(limit).build()
+    })
 }
 
 /// What each of `shards` shards does.
@@ -123,12 +128,15 @@ fn quotas(limits: &RateLimits) -> Quotas {
     }
 }
 
-/// What addresses are held to over all shards.
-pub(super) fn guard_limits(config: &Config) -> GuardLimits {
+/// What addresses are held to over all shards, and the process.
+pub(super) fn limits(config: &Config) -> Limits {
     let security = &config.security;
-    GuardLimits {
-        connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
-        term: security.blocked_ip_ttl,
+    Limits {
+        guard: GuardLimits {
+            connections_max: security.max_connections_per_ip.map(NonZeroU32::get),
+            term: security.blocked_ip_ttl,
+        },
+        max_memory_mib: security.max_memory_mib.map(NonZeroU32::get),
     }
 }
 

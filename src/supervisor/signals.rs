@@ -1,6 +1,7 @@
 //! Signals to events, on a thread of their own.
 
 use super::Stopper;
+use crate::reload::ReloadDesk;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -10,8 +11,8 @@ use std::io;
 pub struct CaughtSignals(Signals);
 
 impl CaughtSignals {
-    /// Catches SIGTERM and SIGINT, which will ask for the drain, and SIGHUP, which ends a process that does not know it:
-    /// a terminal that closes must not stop a farm. SIGUSR1, which the log listens to by itself, gets a line.
+    /// Catches SIGTERM and SIGINT, which will ask for the drain, and SIGHUP, which will ask for a reload: a terminal that
+    /// closes must not stop a farm. SIGUSR1, which the log listens to by itself, gets a line.
     ///
     /// # Errors
     /// The handlers cannot be set.
@@ -19,7 +20,7 @@ impl CaughtSignals {
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(CaughtSignals)
     }
 
-    pub(super) fn watch(mut self, stopper: Stopper) -> io::Result<()> {
+    pub(super) fn watch(mut self, stopper: Stopper, reload: ReloadDesk) -> io::Result<()> {
         let watch = move || {
             for signal in self.0.forever() {
                 match signal {
@@ -27,9 +28,11 @@ impl CaughtSignals {
                     SIGINT => stopper.stop("SIGINT"),
                     // The log thread opens the file when it has a line to write: here it is.
                     SIGUSR1 => tracing::info!("SIGUSR1: the log file is opened anew, if there is one"),
-                    _ => tracing::warn!(
-                        "SIGHUP: this version cannot reload its configuration; restart it instead"
-                    ),
+                    _ => {
+                        if let Err(error) = reload.ask("SIGHUP") {
+                            tracing::warn!(%error, "SIGHUP: the configuration is not reloaded");
+                        }
+                    }
                 }
             }
         };

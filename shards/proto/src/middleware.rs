@@ -80,6 +80,11 @@ pub trait Stage {
     fn on_close(&mut self, client: &Client) {
         let _ = client;
     }
+
+    /// The configuration has changed, and this is what it says now of the messages of a connection; `None` for no bound.
+    fn on_reload(&mut self, limit: Option<RateLimit>) {
+        let _ = limit;
+    }
 }
 
 /// No stage.
@@ -108,6 +113,11 @@ impl<A: Stage, B: Stage> Stage for (A, B) {
         self.0.on_close(client);
         self.1.on_close(client);
     }
+
+    fn on_reload(&mut self, limit: Option<RateLimit>) {
+        self.0.on_reload(limit);
+        self.1.on_reload(limit);
+    }
 }
 
 /// A stage that may be switched off.
@@ -131,6 +141,12 @@ impl<S: Stage> Stage for Option<S> {
     fn on_close(&mut self, client: &Client) {
         if let Some(stage) = self {
             stage.on_close(client);
+        }
+    }
+
+    fn on_reload(&mut self, limit: Option<RateLimit>) {
+        if let Some(stage) = self {
+            stage.on_reload(limit);
         }
     }
 }

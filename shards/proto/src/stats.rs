@@ -148,7 +148,8 @@ pub struct PoolStats {
 }
 
 impl PoolStats {
-    fn merge(&mut self, other: &PoolStats) {
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &PoolStats) {
         self.connected += other.connected;
         add(&mut self.losses, &other.losses);
         self.subscribed += other.subscribed;

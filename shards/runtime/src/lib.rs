@@ -33,7 +33,7 @@ pub use allocator::AllocatorFigures;
 pub use clock::Clock;
 pub use door::{Guest, HttpDoor, HttpGuests, http_door};
 pub use listener::{ListenError, address_of, bind_all};
-pub use mailbox::{Command, ControlEnd, Report, ShardEnd, Shell, mailbox};
+pub use mailbox::{Command, ControlEnd, Reload, Report, ShardEnd, Shell, mailbox};
 pub use plan::{HttpPlan, PoolNow, PoolPlan, PoolTls, ShardPlan, ShardSpec, SocksRoute, Speaks, limits};
 pub use question::{SessionView, SessionsFound, SessionsQuestion};
 pub use quota::{Excess, Quotas, Rates};

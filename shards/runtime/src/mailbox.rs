@@ -4,14 +4,15 @@
 //! there; the control plane polls, merges, clears and gives it back. When the control plane is late the shard counts
 //! on in the box it has: nothing is lost and nobody waits. A blocking channel would take a lock to wake its reader.
 
-use crate::plan::PoolNow;
 use crate::plan::limits::COMMANDS_MAX;
+use crate::plan::{PoolNow, ShardPlan};
 use crate::question::SessionsQuestion;
 use crate::quota::Excess;
 use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
 use crossbeam::queue::ArrayQueue;
 use loka_proto::limits::POOLS_MAX;
+use loka_proto::middleware::RateLimit;
 use loka_proto::{ShareEvent, Stats, Tick, WorkerNews};
 use rustls::ServerConfig;
 use std::net::IpAddr;
@@ -95,6 +96,16 @@ impl Report {
     }
 }
 
+/// What a shard does from now on.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// Its plan. It may have more pools than before, never fewer; what it says of listeners, the certificate for miners, spare
+    /// buffers, interning and lingering is for the next start.
+    pub plan: ShardPlan,
+    /// What the messages of a connection are held to; see `Stage::on_reload`.
+    pub rate_limit: Option<RateLimit>,
+}
+
 /// What a shard can be told while it runs.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -104,6 +115,8 @@ pub enum Command {
     Visitors(Arc<[VisitorRule]>),
     /// How much of the memory that there is for the process is used.
     Memory(MemoryLoad),
+    /// The configuration has changed.
+    Reload(Arc<Reload>),
     /// All connections of this address, as [`host_of`](crate::host_of) gives it, are to end.
     Kick(IpAddr),
     /// Which connections a worker has is to be told to whoever asks.
@@ -115,6 +128,23 @@ pub enum Command {
         /// Microseconds until what is left is closed.
         within_us: u64,
     },
+}
+
+impl Command {
+    /// What it is, without what it says: that may hold names and passwords of pools.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Pools(_) => "pools",
+            Command::Visitors(_) => "visitors",
+            Command::Memory(_) => "memory",
+            Command::Reload(_) => "reload",
+            Command::Kick(_) => "kick",
+            Command::Sessions(_) => "sessions",
+            Command::MinerTls(_) => "miner_tls",
+            Command::Drain { .. } => "drain",
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod links;
 mod overload;
 mod pools;
 mod queues;
+mod reload;
 mod seeking;
 mod telling;
 mod turn;
@@ -39,8 +40,7 @@ use overload::Strangers;
 use pools::Pools;
 use queues::Queues;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use rustls::client::Resumption;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -65,9 +65,6 @@ const PREEMPT: Duration = Duration::from_secs(3600);
 const HEARTBEAT: Duration = Duration::from_micros(TICK_US);
 /// The sleep that gives the executor a turn while sockets wait in the queues. One of no length would not wait at all.
 const GIVE_WAY: Duration = Duration::from_micros(1);
-
-/// TLS sessions of pools that a shard keeps to resume; one a pool is in use.
-const TLS_SESSIONS: usize = 64;
 
 /// Why a shard ended other than by a drain.
 #[derive(Debug, Error)]
@@ -225,6 +222,8 @@ struct Shard<P> {
     kicks: Vec<kicks::Kick>,
     /// Questions that are being answered.
     asked: VecDeque<answers::Asked>,
+    /// The lists of a new configuration may keep out some who are still here.
+    denies: bool,
     /// Links that wait for a pool connection, in the order in which they asked.
     waiting: VecDeque<(usize, ClientId)>,
     /// Since when miners are moved to pools that are to be preferred to theirs, while there are some.
@@ -240,12 +239,7 @@ struct Shard<P> {
 impl<P: Stage> Shard<P> {
     fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
         let Start { spec: _, mut plan, listeners, pipeline, mailbox, report, ready } = start;
-        for tls in plan.pools.iter_mut().filter_map(|pool| pool.tls.as_mut()) {
-            // Sessions to resume are kept behind a lock: each shard has its own, so that none waits for another.
-            let mut config = ClientConfig::clone(&tls.config);
-            config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-            tls.config = Arc::new(config);
-        }
+        reload::keep_own_sessions(&mut plan.pools);
         plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
         let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs);
@@ -294,6 +288,7 @@ impl<P: Stage> Shard<P> {
             load: MemoryLoad::Fine,
             kicks: Vec::new(),
             asked: VecDeque::new(),
+            denies: false,
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,

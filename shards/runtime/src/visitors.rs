@@ -154,10 +154,20 @@ impl Visitors {
         Visitors { guard, known: HashMap::new(), news: Vec::new() }
     }
 
+    /// From now on addresses are held to this. What is known of them stays.
+    pub(crate) fn renew(&mut self, guard: Guard) {
+        self.guard = guard;
+    }
+
+    /// Whether the lists of the configuration keep this address out.
+    pub(crate) fn is_denied(&self, address: IpAddr) -> bool {
+        let listed = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address.to_canonical()));
+        listed(&self.guard.deny) || !self.guard.allow.is_empty() && !listed(&self.guard.allow)
+    }
+
     /// A connection from this address; counted when it may stay.
     pub(crate) fn enter(&mut self, address: IpAddr, now: Tick) -> Result<(), Refused> {
-        let listed = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address.to_canonical()));
-        if listed(&self.guard.deny) || !self.guard.allow.is_empty() && !listed(&self.guard.allow) {
+        if self.is_denied(address) {
             return Err(Refused::Denied);
         }
         let host = host_of(address);

@@ -36,9 +36,10 @@ pub(super) fn controls(token: &str) -> (Controls, Wishes, Arc<AtomicU32>) {
             drained.fetch_add(1, Ordering::Relaxed);
         }),
         config: tokio::sync::watch::channel(Arc::from([])).1,
-        api: ApiConfig { token: Secret::new(token), hosts: Vec::new() },
+        api: tokio::sync::watch::channel(ApiConfig { token: Secret::new(token), hosts: Vec::new() }).1,
         refusals: Default::default(),
         levels: Default::default(),
+        reload: Default::default(),
     };
     (controls, wishes, drains)
 }
@@ -213,6 +214,8 @@ fn answers_have_the_shape_that_the_document_tells() {
     }
     check("post", "/api/v1/unblock", "200", site.act("unblock", &address));
     check("post", "/api/v1/unblock", "404", site.act("unblock", &address));
+    // This process was started from no configuration that could be read again.
+    check("post", "/api/v1/reload", "503", site.act("reload", &json!({})));
     check("post", "/api/v1/drain", "202", site.act("drain", &json!({})));
     assert_eq!(site.drains.load(Ordering::Relaxed), 1);
     // This process has no log of ours: the level cannot be changed, and that is told.

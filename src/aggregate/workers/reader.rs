@@ -4,7 +4,7 @@
 use super::{SilentQuery, SilentWorkers, WorkerBook, WorkerPage, WorkerQuery, WorkerView};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 pub(in crate::aggregate) enum Wake {
     /// Something in its flags has changed.
     Look,
+    /// From now on rates are means over this time.
+    Every(Duration),
     /// Somebody asks.
     Ask(Question),
 }

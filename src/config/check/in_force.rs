@@ -8,6 +8,8 @@ use crate::config::secret::HIDDEN;
 use crate::config::table;
 use crate::config::value::Given;
 use serde_json::Value;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 /// One key as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -21,6 +23,18 @@ pub struct InForce {
     pub value: Value,
     /// Who set it: `default`, `FILE:LINE`, the variable, or the flag.
     pub from: String,
+    /// Tells a secret from another, in this process only.
+    #[serde(skip)]
+    pub(in crate::config) mark: u64,
+    /// Whether only the next start takes a change.
+    #[serde(skip)]
+    pub(in crate::config) is_at_start: bool,
+}
+
+/// Says nothing of what it was made of: every process has keys of its own.
+fn mark(secret: &str) -> u64 {
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    KEYS.get_or_init(RandomState::new).hash_one(secret)
 }
 
 impl Settings {
@@ -43,17 +57,18 @@ impl Settings {
         let setting = view.named(entry.path());
         let default = entry.default_toml().map(|text| of_toml(&text));
         let derived = pool.and_then(|pool| derived(entry.path(), pool, config));
-        let (value, from) = match setting {
+        let (value, from, mark) = match setting {
             Some(setting) if entry.is_secret(&setting.given) => {
-                (Value::from(HIDDEN), of(&setting.subject.origin))
+                let mark = mark(setting.given.text().unwrap_or_default());
+                (Value::from(HIDDEN), of(&setting.subject.origin), mark)
             }
             Some(setting) => {
                 let written = of_given(&setting.given, default.as_ref());
-                (derived.unwrap_or(written), of(&setting.subject.origin))
+                (derived.unwrap_or(written), of(&setting.subject.origin), 0)
             }
-            None => (derived.or(default).unwrap_or(Value::Null), of(&Origin::Default)),
+            None => (derived.or(default).unwrap_or(Value::Null), of(&Origin::Default), 0),
         };
-        InForce { key: entry.path(), pool, value, from }
+        InForce { key: entry.path(), pool, value, from, mark, is_at_start: entry.is_at_start() }
     }
 }
 

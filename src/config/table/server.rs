@@ -13,7 +13,8 @@ use loka_runtime::Steering;
 
 pub(in crate::config) static SERVER_PORT: Key<Whole> =
     Key::new("server.port", Whole { min: 1, max: 65_535 }, 3333, "TCP port that miners connect to.")
-        .flag("--listen");
+        .flag("--listen")
+        .at_start();
 
 pub(in crate::config) static SERVER_ADDRESS: Key<Addresses> = Key::new(
     "server.address",
@@ -21,7 +22,8 @@ pub(in crate::config) static SERVER_ADDRESS: Key<Addresses> = Key::new(
     &[IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
     "IP addresses to listen on. \"0.0.0.0\" means every IPv4 address of the host, \"::\" every IPv6 address.",
 )
-.flag("--listen");
+.flag("--listen")
+.at_start();
 
 pub(in crate::config) static SERVER_MAX_CONNECTIONS: Key<Whole> = Key::new(
     "server.max_connections",
@@ -54,7 +56,8 @@ pub(in crate::config) static SERVER_CPUS: Key<Cpus> = Key::new(
     "CPUs the shards are pinned to, one shard each. Empty means all CPUs the process may run on (taskset, \
      cgroup).",
 )
-.flag("--cpus");
+.flag("--cpus")
+.at_start();
 
 pub(in crate::config) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
     "server.steering",
@@ -63,7 +66,8 @@ pub(in crate::config) static SERVER_STEERING: Key<Choice<Steering>> = Key::new(
     "Which shard gets a new connection: by the kernel's hash, which spreads many miners evenly, or the shard of the CPU \
      that received it, for hosts whose network card has a queue for each of those CPUs. Each shard still takes no \
      more than its part of max_connections.",
-);
+)
+.at_start();
 
 pub(in crate::config) static SERVER_PROXY_PROTOCOL_FROM: Key<Networks> = Key::new(
     "server.proxy_protocol_from",
@@ -92,14 +96,16 @@ pub(in crate::config) static SERVER_TLS_PORT: Key<Whole> = Key::new(
     Whole { min: 0, max: 65_535 },
     0,
     "TCP port for miners that speak TLS, at the addresses of server.address. 0 means none; same_port is then needed.",
-);
+)
+.at_start();
 
 pub(in crate::config) static SERVER_TLS_SAME_PORT: Key<Switch> = Key::new(
     "server.tls.same_port",
     Switch,
     false,
     "Miners may speak TLS at server.port too; the first bytes of a connection decide.",
-);
+)
+.at_start();
 
 pub(in crate::config) static SERVER_TLS_MIN_VERSION: Key<Choice<TlsVersion>> = Key::new(
     "server.tls.min_version",

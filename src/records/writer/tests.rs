@@ -19,7 +19,8 @@ fn desk() -> Desk {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.sqlite");
     let (to, from) = bounded(1);
-    let settings = Settings { file: path.clone(), keep: Duration::from_secs(86_400), bytes_max: None };
+    let keeping = watch::channel(Keeping { term: Duration::from_secs(86_400), bytes_max: None }).1;
+    let settings = Settings { file: path.clone(), keeping };
     let writer = Writer::new(settings, from, RecordsMeter::default());
     Desk { _folder: folder, path, _to: to, writer }
 }

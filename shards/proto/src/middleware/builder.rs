@@ -2,12 +2,13 @@
 
 use super::logging::Logging;
 use super::metrics::Metrics;
+use super::rate_limit::Renewable;
 use super::{Authentication, Flow, MessageLog, NoLog, RateLimit, Request, Security, Stage, StageCx};
 use crate::session::Client;
 use crate::verdict::Verdict;
 
 type Chain<L, C> =
-    (Logging<L>, (Option<Authentication>, (Option<Security>, (Option<RateLimit>, (C, Metrics)))));
+    (Logging<L>, (Option<Authentication>, (Option<Security>, (Option<Renewable>, (C, Metrics)))));
 
 /// The finished chain. One per shard.
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ impl<L: MessageLog, C: Stage> Stage for MessagePipeline<L, C> {
     fn on_close(&mut self, client: &Client) {
         self.0.on_close(client);
     }
+
+    fn on_reload(&mut self, limit: Option<RateLimit>) {
+        self.0.on_reload(limit);
+    }
 }
 
 /// Says which stages a chain has. Metrics are always last.
@@ -37,7 +42,7 @@ pub struct MessagePipelineBuilder<L = NoLog, C = ()> {
     log: L,
     authentication: Option<Authentication>,
     security: Option<Security>,
-    rate_limit: Option<RateLimit>,
+    rate_limit: Option<Renewable>,
     custom: C,
 }
 
@@ -87,10 +92,11 @@ impl<L: MessageLog, C: Stage> MessagePipelineBuilder<L, C> {
         MessagePipelineBuilder { security: Some(stage), ..self }
     }
 
-    /// Bounds the messages of a connection; `None` for no bound.
+    /// Bounds the messages of a connection; `None` for no bound. A reload of the configuration puts its own bound in the place
+    /// of this; a chain that was built without this call goes on without one.
     #[must_use]
     pub fn with_rate_limit(self, stage: Option<RateLimit>) -> Self {
-        MessagePipelineBuilder { rate_limit: stage, ..self }
+        MessagePipelineBuilder { rate_limit: Some(Renewable(stage)), ..self }
     }
 
     /// Adds a stage of one's own, behind those that were added before.

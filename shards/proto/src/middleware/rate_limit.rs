@@ -78,3 +78,17 @@ impl Stage for RateLimit {
         Flow::Pass
     }
 }
+
+/// A rate limit, or room for one: where the configuration sets it, a reload may switch it on, off, or change it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Renewable(pub(super) Option<RateLimit>);
+
+impl Stage for Renewable {
+    fn on_request(&mut self, cx: &mut StageCx<'_>, client: &mut Client, request: &Request<'_>) -> Flow {
+        self.0.on_request(cx, client, request)
+    }
+
+    fn on_reload(&mut self, limit: Option<RateLimit>) {
+        self.0 = limit;
+    }
+}

@@ -36,6 +36,21 @@ struct Seat {
 }
 
 impl Seat {
+    fn new(plan: &PoolPlan, pace_us: u64) -> Seat {
+        Seat {
+            addresses: Arc::clone(&plan.addresses),
+            at: 0,
+            state: plan.state,
+            place: 0,
+            server_name: None,
+            priority: plan.priority,
+            weight: plan.weight.get().into(),
+            failing_until: None,
+            tried_until: None,
+            credit_us: burst(pace_us),
+        }
+    }
+
     fn is_usable(&self, now: Tick) -> bool {
         let is_tried = self.tried_until.is_some_and(|until| now < until);
         let is_well = self.failing_until.is_none_or(|until| now >= until && !is_tried);
@@ -69,20 +84,20 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn new(plans: &[PoolPlan], connects_per_second: Option<NonZeroU32>, now: Tick) -> Pools {
-        let pace_us = connects_per_second.map_or(0, |count| SECOND_US / u64::from(count.get()));
-        let seat = |plan: &PoolPlan| Seat {
-            addresses: Arc::clone(&plan.addresses),
-            at: 0,
-            state: plan.state,
-            place: 0,
-            server_name: None,
-            priority: plan.priority,
-            weight: u64::from(plan.weight.get()),
-            failing_until: None,
-            tried_until: None,
-            credit_us: burst(pace_us),
-        };
-        Pools { seats: plans.iter().map(seat).collect(), pace_us, refilled: now }
+        let pace_us = pace_us(connects_per_second);
+        let seats = plans.iter().map(|plan| Seat::new(plan, pace_us)).collect();
+        Pools { seats, pace_us, refilled: now }
+    }
+
+    /// Takes what a new configuration says: how pools are preferred, and pools beyond those that are known. Where they are, and
+    /// which of them are there no more, is told by [`Pools::set`].
+    pub(super) fn renew(&mut self, plans: &[PoolPlan], connects_per_second: Option<NonZeroU32>) {
+        self.pace_us = pace_us(connects_per_second);
+        for (seat, plan) in self.seats.iter_mut().zip(plans) {
+            (seat.priority, seat.weight) = (plan.priority, plan.weight.get().into());
+        }
+        let more = plans.iter().skip(self.seats.len()).map(|plan| Seat::new(plan, self.pace_us));
+        self.seats.extend(more);
     }
 
     /// The best pool for a miner; `not` is one that has just failed it, and is taken only where there is no other. Of pools
@@ -244,6 +259,11 @@ impl Pools {
         }
         is_one_back
     }
+}
+
+/// Microseconds between two connections.
+fn pace_us(connects_per_second: Option<NonZeroU32>) -> u64 {
+    connects_per_second.map_or(0, |count| SECOND_US / u64::from(count.get()))
 }
 
 /// A tenth of a second's worth of connections may be made at once, but at least one.

@@ -191,6 +191,7 @@ impl<P: Stage> Shard<P> {
         }
         self.go_on_kicking();
         self.go_on_answering();
+        self.go_on_denying();
         self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
@@ -219,6 +220,7 @@ impl<P: Stage> Shard<P> {
                 }
                 self.switching_since = Some(self.now);
             }
+            Command::Reload(new) => self.reload(&new),
             Command::Kick(address) => self.kick(address),
             Command::Sessions(question) => self.be_asked(question),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
