@@ -273,10 +273,13 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "microseconds and bytes for the eye")]
-fn of_windows(measured: &Measured, is_asked: bool, figure: impl Fn(&Window) -> u64) -> Vec<f64> {
+fn of_windows(measured: &Measured, is_asked: bool, figure: Figure) -> Vec<f64> {
     let windows = measured.windows.iter().filter(|window| window.is_asked == is_asked);
     windows.map(|window| figure(window) as f64).collect()
 }
+
+/// A figure of one window.
+type Figure = fn(&Window) -> u64;
 
 /// The table of the run, as Markdown.
 #[allow(clippy::cast_precision_loss, reason = "microseconds and bytes for the eye")]
@@ -292,7 +295,7 @@ fn table(arguments: &Arguments, measured: &Measured) -> String {
         let _ = writeln!(text, "{line}");
     };
     say("| microseconds | nobody asks | many ask | ratio of the medians |\n|---|---|---|---|".to_owned());
-    let rows: [(&str, fn(&Window) -> u64); 3] = [
+    let rows: [(&str, Figure); 3] = [
         ("p50 through the proxy", |window| window.proxy.submit_us.p50),
         ("p99 through the proxy", |window| window.proxy.submit_us.p99),
         ("p99 without a proxy, at the same time", |window| window.direct.submit_us.p99),
