@@ -170,6 +170,7 @@ impl Proxy {
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
         let host = preflight::check(specs.len())?;
+        preflight::widen_descriptor_table(host);
         let miner_tls = config.server.tls.as_ref().map(certificate::read).transpose()?;
         let alert_counts = AlertCounts::default();
         let alerts = Alerts::prepare(config, &alert_counts)?;
