@@ -55,14 +55,18 @@ impl Session {
     /// a pool rejects everything, that is no reason to send its miners away. Of one that never has it is: whoever floods a pool
     /// with what the session cannot know to be bad is found by that.
     pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
-        self.client.tally.verdict(verdict, cx.now);
         match verdict {
             Verdict::Accepted => {
+                self.client.tally.accepted(cx.now);
                 self.client.bad_shares = self.client.bad_shares.saturating_sub(1);
                 self.client.is_credited = true;
             }
-            Verdict::Rejected(_) if self.client.is_credited => {}
-            Verdict::Rejected(_) => self.count_bad_share(cx),
+            Verdict::Rejected(_) => {
+                self.client.tally.rejected();
+                if !self.client.is_credited {
+                    self.count_bad_share(cx);
+                }
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 //! in all: nothing here is ever added up.
 
 use crate::tick::Tick;
-use crate::verdict::Verdict;
 
 /// What became of the shares of one connection. Counters stop at their largest value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,14 +23,15 @@ impl Tally {
         (self.accepted > 0).then_some(self.accepted_at)
     }
 
-    pub(super) fn verdict(&mut self, verdict: Verdict, now: Tick) {
-        match verdict {
-            Verdict::Accepted => {
-                self.accepted = self.accepted.saturating_add(1);
-                self.accepted_at = now;
-            }
-            Verdict::Rejected(_) => self.rejected = self.rejected.saturating_add(1),
-        }
+    #[inline]
+    pub(super) fn accepted(&mut self, now: Tick) {
+        self.accepted = self.accepted.saturating_add(1);
+        self.accepted_at = now;
+    }
+
+    #[inline]
+    pub(super) fn rejected(&mut self) {
+        self.rejected = self.rejected.saturating_add(1);
     }
 
     pub(super) fn refused(&mut self) {
