@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 mod check;
 mod cpus;
+mod database;
 mod domains;
 mod duration;
 mod env;
@@ -46,9 +47,9 @@ pub use reference::reference;
 pub use reload::{Change, Proposal, Standing};
 pub use secret::Secret;
 pub use sections::{
-    AlertFormat, AlertsConfig, ApiConfig, FailoverConfig, LimiterConfig, LogFile, LogFormat, LogLevel,
-    LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits, RecordsConfig,
-    SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, TlsVersion, Webhook,
+    AlertFormat, AlertsConfig, ApiConfig, Database, DatabasePlace, FailoverConfig, LimiterConfig, LogFile,
+    LogFormat, LogLevel, LoggingConfig, MetricsConfig, PerformanceConfig, PoolConfig, PoolTls, RateLimits,
+    RecordsConfig, SecurityConfig, ServerConfig, ServerTls, Socks5Proxy, SslMode, TlsVersion, Webhook,
 };
 
 use check::Settings;

@@ -4,6 +4,7 @@
 //! shards and the whole, and what an operator did.
 
 use crate::aggregate::Snapshot;
+use crate::records::CentralFailure;
 use crate::reload::ReloadFigures;
 use loka_proto::PoolState;
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub enum EventKind {
     Kick,
     /// The proxy is about to end.
     Drain,
+    /// Share records cannot be sent to the database of a fleet, or are sent again.
+    Records,
     /// The level of the log was changed.
     LogLevel,
     /// The configuration was read again.
@@ -106,6 +109,7 @@ pub struct Chronicle {
     stalled: Vec<bool>,
     redirects: u64,
     newest_block: Option<(Instant, IpAddr)>,
+    unsent: Option<CentralFailure>,
     draining: bool,
     reloads: ReloadFigures,
 }
@@ -119,6 +123,7 @@ impl Chronicle {
             stalled: Vec::new(),
             redirects: 0,
             newest_block: None,
+            unsent: None,
             draining: false,
             reloads: now.reloads,
         };
@@ -132,6 +137,7 @@ impl Chronicle {
         self.see_pools(now);
         self.see_shards(now);
         self.see_blocks(now);
+        self.see_records(now);
         let seen = self.redirects;
         for (number, redirect) in now.redirects.iter().filter(|(number, _)| *number >= seen) {
             let name = now.pools.get(redirect.pool.index()).map_or("?", |pool| pool.name.as_str());
@@ -179,6 +185,23 @@ impl Chronicle {
             }
         }
         self.stalled = now.shards.iter().map(|shard| shard.is_stalled()).collect();
+    }
+
+    fn see_records(&mut self, now: &Snapshot) {
+        let trouble = now.records.central.trouble;
+        if trouble != self.unsent {
+            let text = match trouble {
+                Some(kind) => {
+                    format!(
+                        "share records cannot be sent to their database ({}): they wait in their file",
+                        kind.label()
+                    )
+                }
+                None => "share records are sent to their database again".to_owned(),
+            };
+            self.events.add(EventKind::Records, &text);
+        }
+        self.unsent = trouble;
     }
 
     fn see_blocks(&mut self, now: &Snapshot) {
@@ -243,6 +266,9 @@ mod tests {
         let at = now.taken;
         now.blocks.newest = Arc::from([block(2, at), block(1, at)]);
         chronicle.see(&now);
+        now.records.central.trouble = Some(CentralFailure::Login);
+        chronicle.see(&now);
+        now.records.central.trouble = None;
         now.draining = true;
         now.shards[0].report_age = Some(Duration::ZERO);
         now.blocks.newest = Arc::from([block(3, at + Duration::from_secs(1)), block(2, at), block(1, at)]);
@@ -255,8 +281,10 @@ mod tests {
                 "shard 0 is silent",
                 "192.0.2.1 is kept out for 60 s (offence 1)",
                 "192.0.2.2 is kept out for 60 s (offence 1)",
+                "share records cannot be sent to their database (login): they wait in their file",
                 "shard 0 reports again",
                 "192.0.2.3 is kept out for 60 s (offence 1)",
+                "share records are sent to their database again",
                 "the proxy drains: it takes no more miners and ends",
             ]
         );

@@ -4,6 +4,7 @@
 //! it while the proxy runs. No shard knows of it, and a disk that is full, slow or gone costs records, not shares: what cannot
 //! be written waits up to a bound, and what exceeds that is counted. It keeps no accepted share one by one.
 
+mod central;
 mod feed;
 mod figures;
 mod pending;
@@ -12,6 +13,7 @@ mod schema;
 mod store;
 mod writer;
 
+pub use central::{CentralError, CentralFailure, CentralFigures, CentralTable, FleetError, examine};
 pub use feed::RecordsFeed;
 pub use figures::{RecordsFailure, RecordsFigures, RecordsMeter};
 pub use pending::{EVENTS_MAX, EventRow, Lost, Pending, ROWS_MAX, Tally};
@@ -21,15 +23,14 @@ pub use schema::{APPLICATION_ID, Stranger, VERSION};
 use crate::config::Config;
 use crate::pools::PoolViews;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
-use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
 use writer::{Keeping, Settings, Writer};
 
 /// Hand-overs that may wait, one each quarter of a second: a lock is waited for no longer than these last.
 const QUEUE_MAX: usize = 16;
-/// How long the last records may take to be written when the proxy ends.
-const LAST_MAX: Duration = Duration::from_secs(5);
+/// How long the last records may take to be written, and sent, when the proxy ends.
+pub(crate) const LAST_MAX: Duration = Duration::from_secs(5).saturating_add(central::END_MAX);
 
 /// The running thread.
 #[derive(Debug)]
@@ -41,20 +42,26 @@ pub struct RecordsHandle {
 /// Starts the thread, named `records`, where the configuration has a file for it. `meter` shows how it goes.
 ///
 /// # Errors
-/// The thread cannot be started. Whatever is wrong with the file is told, counted and tried again, and is no error here:
-/// miners come first.
+/// A thread cannot be started, or not be prepared to send. Whatever is wrong with the file or with a database is told, counted
+/// and tried again, and is no error here: miners come first.
 pub fn start(
     config: &Config,
     pools: PoolViews,
     meter: &RecordsMeter,
-) -> io::Result<Option<(RecordsFeed, RecordsHandle)>> {
-    let Some(file) = config.records.written() else { return Ok(None) };
+) -> Result<Option<(RecordsFeed, RecordsHandle)>, FleetError> {
+    let Some(file) = config.records.written() else {
+        if let Some(database) = &config.records.database {
+            tracing::warn!(%database, "nothing is sent, for no records are kept: records.enable and records.file say whether and where");
+        }
+        return Ok(None);
+    };
     let (keeping, kept) = watch::channel(keeping(config));
     let settings = Settings { file: file.to_owned(), keeping: kept };
     let (to, from) = bounded(QUEUE_MAX);
     let (end, ended) = bounded::<()>(0);
     meter.enable();
-    let writer = Writer::new(settings, from, meter.clone());
+    let outlet = central::start(config, file, meter.central())?;
+    let writer = Writer::new(settings, from, outlet, meter.clone());
     std::thread::Builder::new().name("records".to_owned()).spawn(move || {
         writer.run();
         drop(end);

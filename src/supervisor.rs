@@ -17,7 +17,7 @@ use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
     Aggregator, AggregatorHandle, Blocks, Facts, Limits, MemoryFigures, Snapshot, SnapshotReader,
 };
-use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle};
+use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle, LAST_WORDS_MAX};
 use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
 use crate::logging::{DroppedLines, LogHandle, LogLevels};
@@ -351,7 +351,8 @@ impl Proxy {
 
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
         if let Some(tell) = self.on_drain.0.take() {
-            tell(self.drain_timeout + DRAIN_GRACE);
+            // With what alerts and records may need after the shards.
+            tell(self.drain_timeout + DRAIN_GRACE + LAST_WORDS_MAX + records::LAST_MAX);
         }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");

@@ -2,7 +2,7 @@
 
 use super::{Failure, screen};
 use crate::config::{
-    self, AlertsConfig, Config, Loaded, MetricsConfig, Overrides, PoolConfig, ServerConfig, Sources,
+    self, AlertsConfig, Config, Database, Loaded, MetricsConfig, Overrides, PoolConfig, ServerConfig, Sources,
 };
 use clap::Args;
 use std::fmt::Display;
@@ -39,6 +39,7 @@ fn in_force(config: &Config) -> Vec<String> {
     lines.extend(config.pools.iter().map(|pool| line("pool", &pool_facts(pool))));
     lines.push(line("metrics", &metrics(&config.metrics)));
     lines.extend(alerts(&config.alerts).map(|alerts| line("alerts", &alerts)));
+    lines.extend(config.records.database.as_ref().map(|database| line("records", &sent(database))));
     lines
 }
 
@@ -75,6 +76,11 @@ fn alerts(alerts: &AlertsConfig) -> Option<String> {
     Some(format!("{webhook} ({}, {signed})", alerts.format.as_str()))
 }
 
+/// Where share records of many hosts go, without the password.
+fn sent(database: &Database) -> String {
+    format!("{database} (from their file)")
+}
+
 fn pool_facts(pool: &PoolConfig) -> String {
     let mut facts =
         vec![pool.name.clone(), format!("priority {}", pool.priority), format!("weight {}", pool.weight)];
@@ -106,6 +112,7 @@ mod tests {
         let toml = "[server]\nproxy_protocol_from = [\"10.0.0.0/8\", \"::1\"]\n[server.tls]\ncert_file = \"c.pem\"\n\
                     key_file = \"k.pem\"\nport = 3443\nsame_port = true\n\
                     [alerts]\nurl = \"https://hooks.example/hunter2\"\nsecret = \"hunter2hunter2hunter2\"\n\
+                    [records]\nurl = \"postgres://loka:hunter2@db.example/loka?sslmode=require\"\n\
                     [[pool]]\nname = \"main\"\nhost = \"ssl://a.example:443\"\npassword = \"hunter2\"\n\
                     tls_server_name = \"x.example\"\ntls_ca_file = \"ca.pem\"\n\
                     tls_pins = \"sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"\n\
@@ -119,6 +126,7 @@ mod tests {
             "  pool     stratum+tcp://b.example:3333 (pool2, priority 2, weight 5, through socks5://proxy:1080)",
             "  metrics  127.0.0.1:9090, the miners' port for 127.0.0.1/32, ::1/128",
             "  alerts   https://hooks.example:443 (json, signed)",
+            "  records  postgres://loka@db.example:5432/loka?sslmode=require (from their file)",
         ];
         assert_eq!(told(toml), expected);
         let short =

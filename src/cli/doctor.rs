@@ -8,6 +8,7 @@ mod table;
 use super::{Failure, screen};
 use crate::config::{self, Loaded, Overrides, Sources};
 use crate::pools::{Findings, Problem, Resolver, Target, Timeouts, shake, targets};
+use crate::records;
 use clap::Args;
 use host::{Check, Facts, Grade, Wants};
 use std::io::{self, IsTerminal};
@@ -97,7 +98,12 @@ pub(super) fn execute(overrides: Overrides, arguments: &Arguments) -> Result<(),
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pools = runtime.block_on(examine_all(targets, &config.failover.dns_servers, arguments.timeout))?;
-    let report = Report { pools, host: host::judge(&Facts::read(&config), &Wants::of(&config)) };
+    let mut host = host::judge(&Facts::read(&config), &Wants::of(&config));
+    if let Some(database) = &config.records.database {
+        let examined = runtime.block_on(records::examine(&config, database));
+        host.push(Check::of_database(database, examined.err().as_ref()));
+    }
+    let report = Report { pools, host };
     if arguments.json {
         screen::say(&json::object(&report))?;
     } else {

@@ -9,7 +9,7 @@ use super::error::{Origin, Problems, Subject};
 use super::key::{Entry, Form, Key};
 use super::sections::{
     ApiConfig, LimiterConfig, LogFile, LoggingConfig, MetricsConfig, PerformanceConfig, RateLimits,
-    RecordsConfig, SecurityConfig,
+    SecurityConfig,
 };
 use super::table;
 use super::value::{Given, Value};
@@ -19,6 +19,7 @@ mod alerts;
 mod failover;
 mod in_force;
 mod pools;
+mod records;
 mod server;
 
 pub use in_force::InForce;
@@ -104,6 +105,7 @@ impl Settings {
             warnings.push(format!("{subject}: with {network} anybody can claim any address"));
         }
         warnings.extend(view.warn_of_plain_alerts());
+        warnings.extend(view.warn_of_open_database());
         warnings
     }
 
@@ -120,7 +122,7 @@ impl Settings {
             metrics: view.metrics(),
             api: ApiConfig { token: view.get(&table::API_TOKEN), hosts: view.get(&table::API_HOSTS) },
             alerts: view.alerts(problems),
-            records: view.records(),
+            records: view.records(problems),
             logging: view.logging(problems),
             performance: view.performance(),
         };
@@ -245,15 +247,6 @@ impl View<'_> {
                 rotate_bytes: NonZeroU64::new(self.get(&table::LOGGING_ROTATE_BYTES).into()),
                 rotate_keep: self.get(&table::LOGGING_ROTATE_KEEP),
             }),
-        }
-    }
-
-    fn records(&self) -> RecordsConfig {
-        let file = self.get(&table::RECORDS_FILE);
-        RecordsConfig {
-            enable: self.get(&table::RECORDS_ENABLE),
-            file: (!file.is_empty()).then(|| PathBuf::from(file)),
-            bytes_max: NonZeroU64::new(u64::from(self.get(&table::RECORDS_MAX_MIB)) * 1024 * 1024),
         }
     }
 

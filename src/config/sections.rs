@@ -21,7 +21,7 @@ pub use alerts::{AlertFormat, AlertsConfig, Webhook};
 pub use api::ApiConfig;
 pub use failover::FailoverConfig;
 pub use pool::{PoolConfig, PoolTls, Socks5Proxy};
-pub use records::RecordsConfig;
+pub use records::{Database, DatabasePlace, RecordsConfig, SslMode};
 pub use security::{RateLimits, SecurityConfig};
 
 /// `[server]`: where miners connect.

@@ -5,7 +5,7 @@
 
 use super::series::{Family, Series, counter, gauge, seconds};
 use crate::aggregate::{PoolShown, ShardFigures, Snapshot};
-use crate::records::RecordsFailure;
+use crate::records::{CentralFailure, CentralTable, RecordsFailure};
 use crate::refusals::ApiRefusal;
 use loka_proto::{
     Direction, End, Fault, Filtered, Method, PoolLoss, PoolState, PoolStats, Reject, RejectClass,
@@ -443,6 +443,61 @@ pub static FAMILIES: &[Family] = &[
     gauge("loka_stratum_records_file_bytes", &[], "Size of the file of share records.", |now, out| {
         out.count(now.records.file_bytes);
     }),
+    // The same, as they come to the database of a fleet.
+    gauge(
+        "loka_stratum_records_central_enabled",
+        &[],
+        "1 when share records are sent to a database.",
+        |now, out| {
+            out.count(u64::from(now.records.central.enabled));
+        },
+    ),
+    counter(
+        "loka_stratum_records_sent_rows_total",
+        &["table"],
+        "Rows of share records sent to that database, by table.",
+        |now, out| {
+            for table in CentralTable::ALL {
+                out.value(&[table.label()], now.records.central.rows[table.index()] as f64);
+            }
+        },
+    ),
+    counter(
+        "loka_stratum_records_send_failures_total",
+        &["kind"],
+        "Failed attempts to send share records, by kind.",
+        |now, out| {
+            for kind in CentralFailure::ALL {
+                out.value(&[kind.label()], now.records.central.failures[kind.index()] as f64);
+            }
+        },
+    ),
+    gauge(
+        "loka_stratum_records_unsent_minutes",
+        &[],
+        "Minutes of share records that wait to be sent.",
+        |now, out| {
+            out.count(now.records.central.waiting);
+        },
+    ),
+    gauge(
+        "loka_stratum_records_send_lag_seconds",
+        &[],
+        "Age of the oldest minute that waits to be sent; 0 when none does.",
+        |now, out| out.value(&[], now.records.central.lag_seconds),
+    ),
+    gauge(
+        "loka_stratum_records_sent_timestamp_seconds",
+        &[],
+        "When all share records had been sent last, Unix time; 0 when not since the start.",
+        |now, out| out.count(now.records.central.sent_unix),
+    ),
+    counter(
+        "loka_stratum_records_unsent_lost_rows_total",
+        &[],
+        "Rows of share records forgotten here before they were sent.",
+        |now, out| out.count(now.records.central.forgotten),
+    ),
     // The process, under the names that every Prometheus client uses.
     counter("process_cpu_seconds_total", &[], "CPU time used, user and system.", |now, out| {
         out.value(&[], now.process.cpu_seconds);

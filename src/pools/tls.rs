@@ -131,7 +131,8 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography that all of TLS is made with.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(ring::default_provider())))
 }

@@ -2,6 +2,7 @@
 //!
 //! It counts and decides nothing.
 
+use super::central::{CentralFigures, CentralMeter};
 use super::pending::Lost;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +47,8 @@ pub struct RecordsFigures {
     pub file_bytes: u64,
     /// Attempts to write that failed, by [`RecordsFailure::index`].
     pub failures: [u64; RecordsFailure::COUNT],
+    /// How it goes with the database of the fleet.
+    pub central: CentralFigures,
 }
 
 #[derive(Debug, Default)]
@@ -67,11 +70,12 @@ struct Counters {
 pub struct RecordsMeter {
     began: Instant,
     counters: Arc<Counters>,
+    central: CentralMeter,
 }
 
 impl Default for RecordsMeter {
     fn default() -> Self {
-        RecordsMeter { began: Instant::now(), counters: Arc::default() }
+        RecordsMeter { began: Instant::now(), counters: Arc::default(), central: CentralMeter::default() }
     }
 }
 
@@ -92,7 +96,12 @@ impl RecordsMeter {
             age_seconds: if enabled { age.as_secs_f64() } else { 0.0 },
             file_bytes: read(&counters.file_bytes),
             failures: std::array::from_fn(|index| read(&counters.failures[index])),
+            central: self.central.figures(),
         }
+    }
+
+    pub(super) fn central(&self) -> &CentralMeter {
+        &self.central
     }
 
     pub(super) fn enable(&self) {

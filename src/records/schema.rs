@@ -10,7 +10,7 @@ pub const APPLICATION_ID: i32 = 0x4c4f_4b41;
 
 /// Element `n` makes version `n + 1` of version `n`; a new file goes through all of them. What is here has been used and is
 /// never changed: a change of the tables is a further element.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// The version that this program writes.
 pub const VERSION: i32 = STEPS.len() as i32;
@@ -42,6 +42,29 @@ CREATE VIEW share_events AS
         r.name AS reason, e.difficulty, e.waited_us, e.share_difficulty, e.hash
     FROM events e LEFT JOIN workers w ON w.id = e.worker LEFT JOIN pools p ON p.id = e.pool
         LEFT JOIN reasons r ON r.id = e.reason;
+";
+
+/// What is still to be sent to the database of a fleet. `origin` tells this file from every other, and counts the transactions
+/// that changed rows; `unsent` has the minutes with such changes, and which transaction it was last: whoever has sent a minute
+/// as it was by then takes it off, and one that has changed since stays. An older file has everything still to send; its
+/// minutes are found by jumping from one to the next, for there may be a hundred million rows.
+const SECOND: &str = "
+CREATE TABLE origin (id TEXT NOT NULL, changes INTEGER NOT NULL) STRICT;
+INSERT INTO origin VALUES (lower(hex(randomblob(8))), 1);
+CREATE TABLE unsent (minute INTEGER PRIMARY KEY, change INTEGER NOT NULL) STRICT;
+INSERT INTO unsent
+    WITH RECURSIVE known (minute) AS (
+        SELECT min(minute) FROM minutes
+        UNION ALL
+        SELECT (SELECT min(minute) FROM minutes WHERE minutes.minute > known.minute) FROM known WHERE known.minute IS NOT NULL)
+    SELECT minute, 1 FROM known WHERE minute IS NOT NULL;
+INSERT OR IGNORE INTO unsent
+    WITH RECURSIVE known (minute) AS (
+        SELECT min(at_ms) / 60000 FROM events
+        UNION ALL
+        SELECT (SELECT min(at_ms) / 60000 FROM events WHERE at_ms >= (known.minute + 1) * 60000)
+        FROM known WHERE known.minute IS NOT NULL)
+    SELECT minute, 1 FROM known WHERE minute IS NOT NULL;
 ";
 
 /// Why a database is not ours to use.
@@ -104,6 +127,26 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of an older version, with two minutes and an event between them.
+    #[test]
+    fn an_older_file_has_all_of_it_still_to_send() {
+        let mut file = Connection::open_in_memory().unwrap();
+        file.execute_batch(FIRST).unwrap();
+        let rows = "INSERT INTO minutes VALUES (7, 0, 1, 0, 0, 0, 0, 1.0, NULL), (7, 1, 1, 0, 0, 0, 0, 1.0, NULL), \
+                    (9, 0, 1, 0, 0, 0, 0, 1.0, NULL); \
+                    INSERT INTO events VALUES (480001, 0, 0, 1, NULL, NULL, NULL, NULL, NULL), \
+                    (480001, 1, 0, 1, NULL, NULL, NULL, NULL, NULL), (540000, 0, 0, 1, NULL, NULL, NULL, NULL, NULL)";
+        file.execute_batch(rows).unwrap();
+        file.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        file.pragma_update(None, "user_version", 1).unwrap();
+        assert_eq!(prepare(&mut file).unwrap(), Ok(()));
+        let mut unsent = file.prepare("SELECT minute FROM unsent ORDER BY minute").unwrap();
+        let unsent: Vec<i64> = unsent.query_map([], |row| row.get(0)).unwrap().flatten().collect();
+        assert_eq!(unsent, [7, 8, 9]);
+        let id: String = file.query_row("SELECT id FROM origin", [], |row| row.get(0)).unwrap();
+        assert_eq!(id.len(), 16);
+    }
 
     #[test]
     fn a_new_file_gets_all_tables_once_and_those_of_others_are_left_alone() {

@@ -4,10 +4,12 @@
 //! touch a database that is not ours.
 
 mod prune;
+mod sent;
 #[cfg(test)]
 mod tests;
 
-pub(super) use prune::Kept;
+pub(super) use prune::{Forgotten, Kept};
+pub(super) use sent::Sent;
 
 use super::figures::RecordsFailure;
 use super::pending::{EventRow, Pending, Tally};
@@ -95,6 +97,8 @@ pub(super) struct Store {
     connection: Connection,
     /// Of the file that was opened: another one under its name is not ours.
     identity: (u64, u64),
+    /// What tells its contents from those of any other.
+    origin: String,
     workers: HashMap<Arc<str>, Known>,
     pools: HashMap<Arc<str>, i64>,
     reasons: HashMap<(&'static str, &'static str), i64>,
@@ -113,8 +117,9 @@ impl Store {
         connection.set_prepared_statement_cache_capacity(32);
         schema::prepare(&mut connection)??;
         connection.execute_batch(PRAGMAS)?;
+        let origin = connection.query_row("SELECT id FROM origin", [], |row| row.get(0))?;
         let (workers, pools, reasons) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Store { path: path.to_owned(), connection, identity, workers, pools, reasons })
+        Ok(Store { path: path.to_owned(), connection, identity, origin, workers, pools, reasons })
     }
 
     /// Whether the file under its name is still the one that was opened.
@@ -158,6 +163,7 @@ impl Store {
         for event in pending.events() {
             ids.add_event(event)?;
         }
+        sent::mark_unsent(&change, pending)?;
         change.commit()?;
         Ok(())
     }

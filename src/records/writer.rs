@@ -6,10 +6,11 @@
 #[cfg(test)]
 mod tests;
 
+use super::central::Outlet;
 use super::feed::{count_all, unix_ms};
 use super::figures::{RecordsFailure, RecordsMeter};
 use super::pending::{Lost, Pending};
-use super::store::{Kept, Store, StoreError, put_aside};
+use super::store::{Forgotten, Kept, Sent, Store, StoreError, put_aside};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -69,10 +70,21 @@ pub(super) struct Writer {
     prune_at: Instant,
     names_at: Instant,
     is_crowded: bool,
+    /// Who sends what is written to the database of a fleet.
+    outlet: Option<Outlet>,
+    /// What is there, and is still to be taken off in the file.
+    sent: Vec<Sent>,
+    /// The last time, rows were forgotten before they were sent.
+    is_losing: bool,
 }
 
 impl Writer {
-    pub(super) fn new(settings: Settings, from: Receiver<Pending>, meter: RecordsMeter) -> Writer {
+    pub(super) fn new(
+        settings: Settings,
+        from: Receiver<Pending>,
+        outlet: Option<Outlet>,
+        meter: RecordsMeter,
+    ) -> Writer {
         let now = Instant::now();
         Writer {
             settings,
@@ -86,6 +98,9 @@ impl Writer {
             prune_at: now,
             names_at: now,
             is_crowded: false,
+            outlet,
+            sent: Vec::new(),
+            is_losing: false,
         }
     }
 
@@ -102,6 +117,11 @@ impl Writer {
             }
         }
         self.look();
+        if let Some(outlet) = &mut self.outlet {
+            outlet.finish();
+            // What was sent last is taken off too, or it would be sent once more at the next start.
+            self.look();
+        }
         if !self.pending.is_empty() {
             let rows = self.pending.rows();
             tracing::error!(
@@ -154,6 +174,11 @@ impl Writer {
         let bytes = store.bytes();
         self.meter.written(rows, events, bytes);
         self.meter.pending(0);
+        if let Some(outlet) = &self.outlet {
+            self.sent.extend(outlet.sent());
+            store.mark_sent(&self.sent)?;
+            self.sent.clear();
+        }
         self.forget()?;
         Ok(rows)
     }
@@ -169,7 +194,15 @@ impl Writer {
         let keep = i64::try_from(term.as_secs() / 60).unwrap_or(i64::MAX);
         let since_minute = unix_ms(SystemTime::now()).div_euclid(60_000).saturating_sub(keep);
         let bytes_max = bytes_max.map(NonZeroU64::get);
-        let is_crowded = store.prune(Kept { since_minute, bytes_max })?;
+        let Forgotten { is_crowded, unsent } = store.prune(Kept { since_minute, bytes_max })?;
+        // Without a database nothing is ever sent, and nothing of that is lost.
+        let unsent = if self.outlet.is_some() { unsent } else { 0 };
+        self.meter.central().forgotten(unsent);
+        if unsent > 0 && !self.is_losing {
+            let file = self.settings.file.display();
+            tracing::error!(%file, rows = unsent, "records are forgotten before they were sent: the database is away for longer than they are kept");
+        }
+        self.is_losing = unsent > 0;
         if is_crowded && !self.is_crowded {
             let file = self.settings.file.display();
             tracing::warn!(%file, "records have come to records.max_mib: they are kept for less than limiter.submissions");

@@ -4,6 +4,7 @@ use crate::admin::AdminError;
 use crate::alerts::AlertsError;
 use crate::pools::LookoutError;
 use crate::pools::tls::TlsSetupError;
+use crate::records::FleetError;
 use loka_runtime::cores::CoresError;
 use loka_runtime::preflight::PreflightError;
 use loka_runtime::{ListenError, ShardError};
@@ -34,6 +35,9 @@ pub enum StartError {
     /// Alerts cannot be posted.
     #[error(transparent)]
     Alerts(#[from] AlertsError),
+    /// Share records cannot be kept or sent.
+    #[error(transparent)]
+    Records(#[from] FleetError),
     /// A shard could not be started.
     #[error("a shard cannot start: {0}")]
     Shard(#[from] ShardError),

@@ -126,6 +126,7 @@ fn links_of_the_documents_lead_somewhere() {
         "SECURITY.md",
         "config/README.md",
         "config/ALERTS.md",
+        "config/FLEETS.md",
         "config/OPERATING.md",
         "config/SIZING.md",
         "config/TUNING.md",

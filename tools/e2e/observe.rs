@@ -242,6 +242,7 @@ fn compose_brings_these_files() {
 fn promtool_takes_the_files_where_it_is_installed() {
     for arguments in [
         ["check", "config", "prometheus.yml"],
+        ["check", "config", "fleet.yml"],
         ["check", "rules", "alerts.yml"],
         ["test", "rules", "alerts_test.yml"],
     ] {

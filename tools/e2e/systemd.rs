@@ -79,8 +79,8 @@ fn it_tells_when_it_is_ready_what_it_does_that_it_lives_and_that_it_ends() {
     assert!(proxy.wait().success());
     let heard = messages.lock().unwrap().clone();
     let stopping: Vec<&String> = heard.iter().filter(|message| message.starts_with("STOPPING=1\n")).collect();
-    // The drain's 30 s and a grace of 3 s.
-    assert_eq!(stopping, ["STOPPING=1\nEXTEND_TIMEOUT_USEC=33000000\nSTATUS=draining"]);
+    // The drain's 30 s, a grace of 3 s, 3 s for the last alerts, 8.5 s for the last records.
+    assert_eq!(stopping, ["STOPPING=1\nEXTEND_TIMEOUT_USEC=44500000\nSTATUS=draining"]);
     assert_eq!(heard.iter().filter(|message| message.contains("READY=1")).count(), 1);
 }
 

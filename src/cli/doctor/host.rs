@@ -1,6 +1,7 @@
 //! What the host gives, and whether it is enough: read in one place, judged in another.
 
-use crate::config::Config;
+use crate::config::{Config, Database};
+use crate::records::CentralError;
 use crate::supervisor;
 use loka_runtime::limits::BACKLOG;
 use loka_runtime::preflight::{self, Parts, PreflightError};
@@ -46,6 +47,15 @@ impl Check {
 
     fn fine(name: &'static str, value: impl Into<String>) -> Check {
         Check::new(name, Grade::Ok, value, "")
+    }
+
+    /// The database that share records are sent to. Miners work without it.
+    pub(super) fn of_database(database: &Database, error: Option<&CentralError>) -> Check {
+        const NAME: &str = "records database";
+        let Some(error) = error else { return Check::fine(NAME, database.to_string()) };
+        let text = error.to_string();
+        let (cause, fix) = text.split_once("\n  fix: ").unwrap_or((&text, ""));
+        Check::new(NAME, Grade::Warn, format!("{database}: {cause}"), fix)
     }
 
     /// The text of the preflight has its own fix in its last line.

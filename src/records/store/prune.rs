@@ -25,14 +25,23 @@ pub(in crate::records) struct Kept {
     pub(in crate::records) bytes_max: Option<u64>,
 }
 
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::records) struct Forgotten {
+    /// There was more than may be kept, so that rows went before their time.
+    pub(in crate::records) is_crowded: bool,
+    /// Rows of minutes and events that were still to be sent.
+    pub(in crate::records) unsent: u64,
+}
+
 impl Store {
-    /// Forgets what is too old or too much. True when there was more than may be kept, so that rows went before their time.
+    /// Forgets what is too old or too much.
     ///
     /// # Errors
     /// SQLite's. What was forgotten by then stays forgotten.
-    pub(in crate::records) fn prune(&mut self, kept: Kept) -> Result<bool, StoreError> {
+    pub(in crate::records) fn prune(&mut self, kept: Kept) -> Result<Forgotten, StoreError> {
         let until = Instant::now() + WORK_MAX;
-        let mut is_crowded = false;
+        let mut forgotten = Forgotten::default();
         loop {
             let is_full = self.is_full(kept)?;
             let before = match self.oldest()? {
@@ -40,14 +49,15 @@ impl Store {
                 Some(oldest) if is_full => kept.since_minute.max(oldest + 1),
                 Some(_) | None => kept.since_minute,
             };
-            let more = self.forget_before(before)?;
-            is_crowded |= is_full && more;
+            let (more, unsent) = self.forget_before(before)?;
+            forgotten.is_crowded |= is_full && more;
+            forgotten.unsent += unsent;
             if !more || Instant::now() >= until {
                 break;
             }
         }
         self.shrink()?;
-        Ok(is_crowded)
+        Ok(forgotten)
     }
 
     fn is_full(&self, kept: Kept) -> Result<bool, StoreError> {
@@ -63,23 +73,37 @@ impl Store {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Forgets the oldest minute, and the oldest events, before this minute. False when there is nothing left.
-    fn forget_before(&mut self, before: i64) -> Result<bool, StoreError> {
+    /// Forgets the oldest minute, and the oldest events, before this minute. Tells whether there was anything, and how many of
+    /// the rows were still to be sent.
+    fn forget_before(&mut self, before: i64) -> Result<(bool, u64), StoreError> {
         let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let oldest: Option<i64> = change
             .prepare_cached("SELECT minute FROM minutes WHERE minute < ?1 ORDER BY minute LIMIT 1")?
             .query_row([before], |row| row.get(0))
             .optional()?;
+        let mut unsent = 0;
         if let Some(minute) = oldest {
-            change.prepare_cached("DELETE FROM minutes WHERE minute = ?1")?.execute([minute])?;
+            let rows = change.prepare_cached("DELETE FROM minutes WHERE minute = ?1")?.execute([minute])?;
             change.prepare_cached("DELETE FROM minute_reasons WHERE minute = ?1")?.execute([minute])?;
+            let is_unsent =
+                change.prepare_cached("SELECT 1 FROM unsent WHERE minute = ?1")?.exists([minute])?;
+            unsent += if is_unsent { rows as u64 } else { 0 };
         }
+        let before_ms = before.saturating_mul(60_000);
+        let sql = "SELECT count(*) FROM (SELECT at_ms FROM events WHERE at_ms < ?1 ORDER BY at_ms, number LIMIT ?2) \
+                   WHERE at_ms / 60000 IN (SELECT minute FROM unsent)";
+        let of_events: i64 =
+            change.prepare_cached(sql)?.query_row(params![before_ms, EVENTS_AT_ONCE], |row| row.get(0))?;
+        unsent += u64::try_from(of_events).unwrap_or(0);
         let sql = "DELETE FROM events WHERE (at_ms, number) IN \
                    (SELECT at_ms, number FROM events WHERE at_ms < ?1 ORDER BY at_ms, number LIMIT ?2)";
-        let before_ms = before.saturating_mul(60_000);
         let events = change.prepare_cached(sql)?.execute(params![before_ms, EVENTS_AT_ONCE])?;
+        let more = oldest.is_some() || events > 0;
+        if !more {
+            change.prepare_cached("DELETE FROM unsent WHERE minute < ?1")?.execute([before])?;
+        }
         change.commit()?;
-        Ok(oldest.is_some() || events > 0)
+        Ok((more, unsent))
     }
 
     /// Forgets the names of workers that have no row any more. Their numbers are given anew.

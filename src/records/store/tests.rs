@@ -159,7 +159,7 @@ fn what_is_too_old_is_forgotten_with_the_names_that_nobody_bears_any_more() {
         pending.event(event(at * 60_000 + 7, &format!("only.{at}")));
         store.write(&pending).unwrap();
     }
-    assert!(!store.prune(Kept { since_minute: 300, bytes_max: None }).unwrap());
+    assert!(!store.prune(Kept { since_minute: 300, bytes_max: None }).unwrap().is_crowded);
     assert_eq!(number(&store, "SELECT min(minute) * 10 + count(*) FROM minutes"), 3_004);
     assert_eq!(number(&store, "SELECT count(*) FROM minute_reasons"), 2);
     assert_eq!(number(&store, "SELECT count(*) FROM events"), 1);
@@ -181,14 +181,14 @@ fn with_too_many_bytes_the_oldest_go_and_the_newest_stay() {
     let mut store = Store::open(&path).unwrap();
     (0..60).for_each(|at| store.write(&minute(at, 1_000)).unwrap());
     let bytes_max = Some(1024 * 1024);
-    while store.prune(Kept { since_minute: -1, bytes_max }).unwrap() {}
+    while store.prune(Kept { since_minute: -1, bytes_max }).unwrap().is_crowded {}
     let used = number(&store, "PRAGMA page_count") - number(&store, "PRAGMA freelist_count");
     assert!(used * 4_096 <= 1024 * 1024, "{used} pages");
     assert_eq!(number(&store, "SELECT max(minute) FROM minutes"), 59);
     assert!(number(&store, "SELECT count(DISTINCT minute) FROM minutes") > 5);
     // The newest is kept even where nothing fits.
     store.prune(Kept { since_minute: -1, bytes_max: Some(1) }).unwrap();
-    while store.prune(Kept { since_minute: -1, bytes_max: Some(1) }).unwrap() {}
+    while store.prune(Kept { since_minute: -1, bytes_max: Some(1) }).unwrap().is_crowded {}
 }
 
 /// What 100,000 workers cost: `cargo test --release --lib a_minute_of_a_hundred_thousand -- --ignored --nocapture`. The folder is

@@ -21,7 +21,7 @@ fn desk() -> Desk {
     let (to, from) = bounded(1);
     let keeping = watch::channel(Keeping { term: Duration::from_secs(86_400), bytes_max: None }).1;
     let settings = Settings { file: path.clone(), keeping };
-    let writer = Writer::new(settings, from, RecordsMeter::default());
+    let writer = Writer::new(settings, from, None, RecordsMeter::default());
     Desk { _folder: folder, path, _to: to, writer }
 }
 

@@ -49,7 +49,7 @@ fn a_file_that_may_not_grow_costs_nothing() {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
     let file = format!("records.file={}", place.file.display());
     // In blocks of 512 bytes: what the tables need, and not more.
-    let proxy = Proxy::start_limited("-S -f 90", pool.addr(), &["--set", &file, "--shards", "2"]);
+    let proxy = Proxy::start_limited("-S -f 112", pool.addr(), &["--set", &file, "--shards", "2"]);
     until("it was tried", || {
         works_on(&proxy, &pool);
         failures(&proxy, "io") + failures(&proxy, "full") > 0.0
