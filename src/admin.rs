@@ -1,7 +1,8 @@
 //! The admin room: HTTP for people, Prometheus and load balancers, on a thread of its own.
 //!
 //! It serves at a port of its own, and those whom shards hand over because they speak HTTP where miners connect; either may
-//! be off. It reads snapshots and asks no shard for anything. What changes something needs a token, goes through the book of
+//! be off. It reads snapshots, and asks shards for
+//! nothing but the connections of one worker. What changes something needs a token, goes through the book of
 //! addresses or the supervisor, and is off where no token is configured.
 
 mod accept;
@@ -15,6 +16,7 @@ mod live;
 mod refusal;
 mod routes;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod worker_metrics;
@@ -30,6 +32,7 @@ use crate::guard::GuardDesk;
 use crate::logging::LogLevels;
 use crate::refusals::ApiRefusals;
 use crate::reload::ReloadDesk;
+use crate::sessions::SessionsReader;
 use loka_runtime::HttpGuests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,6 +76,8 @@ pub struct Controls {
     pub desk: GuardDesk,
     /// Whom to ask about workers.
     pub workers: WorkersReader,
+    /// Whom to ask about their connections.
+    pub sessions: SessionsReader,
     /// Asks for the drain.
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The configuration in force.

@@ -17,6 +17,7 @@ pub mod pools;
 pub mod records;
 pub mod refusals;
 pub mod reload;
+pub mod sessions;
 pub mod supervisor;
 pub mod systemd;
 

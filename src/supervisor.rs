@@ -29,6 +29,7 @@ use crate::pools::{Lookout, LookoutHandle, PoolViews, Roster};
 use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use crate::reload::{ReloadCounts, ReloadDesk};
+use crate::sessions::SessionsReader;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
@@ -234,6 +235,7 @@ impl Proxy {
         let controls = Controls {
             desk: desk.clone(),
             workers: aggregator.workers(),
+            sessions: SessionsReader::new(&ends.0),
             drain: drain_by(Stopper(send.clone())),
             config: in_force.subscribe(),
             api: api.subscribe(),

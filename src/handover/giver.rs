@@ -254,6 +254,7 @@ impl Way {
             session: parcel.session.clone(),
             queued: parcel.queued.clone().map(Into::into),
             address: parcel.address,
+            since: parcel.since,
             has_worked: parcel.has_worked,
             was_at_work: parcel.was_at_work,
         }));

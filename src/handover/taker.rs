@@ -156,10 +156,11 @@ impl Predecessor {
 
 /// Leaves a link where a shard finds it: they get them in turn, whatever shards the old process had.
 fn arrive(link: LinkWord, sockets: [OwnedFd; 2], shards: &[Arrivals]) {
-    let LinkWord { number, pool, session, queued, address, has_worked, was_at_work } = link;
+    let LinkWord { number, pool, session, queued, address, since, has_worked, was_at_work } = link;
     let queued = queued.map(Vec::from);
     let pool = PoolId::of(pool);
-    let mut parcel = Box::new(Parcel { session, pool, sockets, queued, address, has_worked, was_at_work });
+    let mut parcel =
+        Box::new(Parcel { session, pool, sockets, queued, address, since, has_worked, was_at_work });
     let turn = usize::try_from(number).unwrap_or_default() % shards.len().max(1);
     let Some(shard) = shards.get(turn) else { return };
     while let Err(back) = shard.push(parcel) {

@@ -55,6 +55,7 @@ pub(super) struct LinkWord {
     /// Bytes that the miner's socket and the pool's did not take yet.
     pub(super) queued: [Bytes; 2],
     pub(super) address: Option<IpAddr>,
+    pub(super) since: loka_proto::Tick,
     pub(super) has_worked: bool,
     pub(super) was_at_work: bool,
 }

@@ -22,7 +22,7 @@ pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use session::{
     Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, PackedSession, Policy, PoolId, PoolLoss,
-    PoolPolicy, PoolState, Reject, Session, Spent, UnpackError, UserRule,
+    PoolPolicy, PoolState, Reject, Session, Spent, Tally, UnpackError, UserRule, WorkerState,
 };
 pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;

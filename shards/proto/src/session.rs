@@ -16,6 +16,7 @@ mod policy;
 mod reasons;
 mod repeats;
 mod shares;
+mod tally;
 mod upward;
 
 pub use client::{Client, ClientId, Spent, VersionRolling, WorkerState};
@@ -24,6 +25,7 @@ pub use names::UserRule;
 pub use packed::{PackedSession, UnpackError};
 pub use policy::{Policy, PoolId, PoolPolicy, PoolState};
 pub use reasons::{End, Fault, Filtered, PoolLoss, Reject};
+pub use tally::Tally;
 
 use crate::message::JobBodies;
 use crate::middleware::{Stage, StageCx};

@@ -16,7 +16,7 @@ pub use counts::WorkerCounts;
 pub use events::{ShareEvent, ShareFate};
 
 use crate::limits::WORKERS_PER_SHARD_MAX;
-use crate::session::{PoolId, Reject};
+use crate::session::{Client, PoolId, Reject};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use agents::Agents;
@@ -119,6 +119,24 @@ impl Workers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// The worker of this name, if some connection has it or something is still to be told of it.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<WorkerId> {
+        self.ids.get(name).copied()
+    }
+
+    /// Connections that have this worker.
+    #[must_use]
+    pub fn connections_of(&self, id: WorkerId) -> u32 {
+        self.entries.get(id.index()).map_or(0, |entry| entry.sessions)
+    }
+
+    /// What the miner of a connection calls itself, where that is known.
+    #[must_use]
+    pub fn agent_of(&self, client: &Client) -> Option<Arc<str>> {
+        self.agents.name(client.agent)
     }
 
     /// How many times since it was last asked a worker got no entry of its own, because there were too many.

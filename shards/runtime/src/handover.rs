@@ -4,7 +4,7 @@
 
 use crate::door::Door;
 use crossbeam::queue::ArrayQueue;
-use loka_proto::{PackedSession, PoolId};
+use loka_proto::{PackedSession, PoolId, Tick};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Parcel {
     pub queued: [Vec<u8>; 2],
     /// Where the miner is, where that is known.
     pub address: Option<IpAddr>,
+    /// When the miner was accepted.
+    pub since: Tick,
     /// The miner has had all that it needs at some time.
     pub has_worked: bool,
     /// This pool connection has brought it all that it needs.

@@ -7,6 +7,7 @@
 use crate::handover::{Arrivals, HandOver};
 use crate::plan::limits::COMMANDS_MAX;
 use crate::plan::{PoolNow, ShardPlan};
+use crate::question::SessionsQuestion;
 use crate::quota::Excess;
 use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
@@ -131,6 +132,8 @@ pub enum Command {
     Stay,
     /// Links come from another process.
     Arrivals(Arrivals),
+    /// Which connections a worker has is to be told to whoever asks.
+    Sessions(Arc<SessionsQuestion>),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.
@@ -150,6 +153,7 @@ impl Command {
             Command::Memory(_) => "memory",
             Command::Reload(_) => "reload",
             Command::Kick(_) => "kick",
+            Command::Sessions(_) => "sessions",
             Command::MinerTls(_) => "miner_tls",
             Command::HandOver(_) => "hand_over",
             Command::Stay => "stay",
@@ -211,7 +215,9 @@ impl ShardEnd {
         let _ = self.0.full.push(report);
     }
 
-    pub(crate) fn next_command(&self) -> Option<Command> {
+    /// The command that has waited longest, if one waits.
+    #[must_use]
+    pub fn next_command(&self) -> Option<Command> {
         self.0.commands.pop()
     }
 }
@@ -226,6 +232,12 @@ impl ControlEnd {
             report.clear();
             let _ = self.0.empty.push(report);
         }
+    }
+
+    /// Whether the shard has ended: nobody takes commands any more, and no report follows those that wait.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Leaves a command for the shard's next tick. Gives it back when [`COMMANDS_MAX`] are waiting already.

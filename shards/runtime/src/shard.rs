@@ -5,6 +5,7 @@
 //! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
 mod accounts;
+mod answers;
 mod dialing;
 mod entrance;
 mod guests;
@@ -223,6 +224,8 @@ struct Shard<P> {
     load: MemoryLoad,
     /// Addresses whose connections are to end.
     kicks: Vec<kicks::Kick>,
+    /// Questions that are being answered.
+    asked: VecDeque<answers::Asked>,
     /// The lists of a new configuration may keep out some who are still here.
     denies: bool,
     /// Links that wait for a pool connection, in the order in which they asked.
@@ -291,6 +294,7 @@ impl<P: Stage> Shard<P> {
             strangers: Strangers::default(),
             load: MemoryLoad::Fine,
             kicks: Vec::new(),
+            asked: VecDeque::new(),
             denies: false,
             warm: Slab::new(),
             waiting: VecDeque::new(),

@@ -8,6 +8,7 @@ use crate::limits::{
     USER_BYTES_MAX, WORKERS_MAX,
 };
 use crate::session::mining::Mining;
+use crate::session::tally::Tally;
 use crate::wire::fingerprint;
 use crate::workers::{AgentId, WorkerId, Workers};
 use serde::{Deserialize, Serialize};
@@ -97,8 +98,10 @@ pub struct Client {
     pub(crate) spent: Spent,
     /// Its work: extranonce, difficulty, jobs.
     pub mining: Mining,
+    /// What became of its shares.
+    pub tally: Tally,
     /// What it calls itself.
-    pub(super) agent: AgentId,
+    pub(crate) agent: AgentId,
     workers: SmallVec<[Worker; 1]>,
 }
 
@@ -119,6 +122,7 @@ impl Client {
             authorizations: Bucket::default(),
             spent: Spent::default(),
             mining: Mining::of(id),
+            tally: Tally::default(),
             agent: AgentId::default(),
             workers: SmallVec::new(),
         }
@@ -152,6 +156,12 @@ impl Client {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// Where this worker stands, if the connection has it.
+    #[must_use]
+    pub fn state_of(&self, worker: WorkerId) -> Option<WorkerState> {
+        self.workers.iter().find(|own| own.id == worker).map(|own| own.state)
     }
 
     pub(crate) fn worker_asked(&mut self, user: &str, workers: &mut Workers) {
@@ -242,6 +252,7 @@ impl Client {
             rate_limited: self.rate_limited,
             bad_shares: self.bad_shares,
             is_credited: self.is_credited,
+            tally: self.tally,
             messages: self.messages,
             submits: self.submits,
             authorizations: self.authorizations,
@@ -271,6 +282,7 @@ impl Client {
             rate_limited: packed.rate_limited,
             bad_shares: packed.bad_shares,
             is_credited: packed.is_credited,
+            tally: packed.tally,
             messages: packed.messages,
             submits: packed.submits,
             authorizations: packed.authorizations,

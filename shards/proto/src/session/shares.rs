@@ -57,11 +57,16 @@ impl Session {
     pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => {
+                self.client.tally.accepted(cx.now);
                 self.client.bad_shares = self.client.bad_shares.saturating_sub(1);
                 self.client.is_credited = true;
             }
-            Verdict::Rejected(_) if self.client.is_credited => {}
-            Verdict::Rejected(_) => self.count_bad_share(cx),
+            Verdict::Rejected(_) => {
+                self.client.tally.rejected();
+                if !self.client.is_credited {
+                    self.count_bad_share(cx);
+                }
+            }
         }
     }
 

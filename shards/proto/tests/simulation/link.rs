@@ -413,6 +413,9 @@ impl Link {
         };
         let sent = shares.forwarded - self.taken_over;
         assert_eq!(of_method(Direction::FromMiner), sent + shares.refused, "{shares:?}");
+        let tally = self.session.client().tally;
+        let told = [tally.accepted, tally.rejected, tally.refused].map(u64::from);
+        assert_eq!(told, [shares.accepted, rejected, shares.refused], "{tally:?}");
         assert_eq!(self.session.poll_timeout(policy).is_none(), self.session.is_over());
     }
 

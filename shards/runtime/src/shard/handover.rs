@@ -79,7 +79,7 @@ impl<P: Stage> Shard<P> {
     fn part_with(&mut self, key: usize, hand_over: &HandOver) -> bool {
         let link = &self.links[key];
         let Some(session) = link.session.pack(&self.workers) else { return true };
-        let (pool, address) = (link.session.pool(), link.address);
+        let (pool, address, since) = (link.session.pool(), link.address, link.since);
         let (has_worked, was_at_work) = (link.has_worked, link.was_at_work);
         let queued = [&link.miner, &link.pool].map(|side| side.queue.waiting().to_vec());
         self.with(key, |session, cx| session.handed_over(cx));
@@ -95,7 +95,7 @@ impl<P: Stage> Shard<P> {
         // The sockets stay open, so the set would go on telling of them.
         let _ = (self.poller.remove(&miner), self.poller.remove(&pool_socket));
         let sockets = [miner, pool_socket];
-        let parcel = Parcel { session, pool, sockets, queued, address, has_worked, was_at_work };
+        let parcel = Parcel { session, pool, sockets, queued, address, since, has_worked, was_at_work };
         match hand_over.door.hand_in(Parting::Link(Box::new(parcel))) {
             Ok(()) => true,
             Err(Parting::Link(parcel)) => {
@@ -118,8 +118,16 @@ impl<P: Stage> Shard<P> {
 
     /// A link goes on here. One that makes no sense is closed, and its miner connects again.
     fn adopt(&mut self, parcel: Parcel) {
-        let Parcel { session, pool, sockets: [miner, pool_socket], queued, address, has_worked, was_at_work } =
-            parcel;
+        let Parcel {
+            session,
+            pool,
+            sockets: [miner, pool_socket],
+            queued,
+            address,
+            since,
+            has_worked,
+            was_at_work,
+        } = parcel;
         let id = ClientId(self.next_client);
         self.next_client += 1;
         let Shard { out, report, plan, pipeline, jobs, workers, now, parser, .. } = self;
@@ -139,6 +147,7 @@ impl<P: Stage> Shard<P> {
         link.miner.queue.push(&mut self.spares, &to_miner, self.now);
         link.pool.queue.push(&mut self.spares, &to_pool, self.now);
         (link.address, link.has_worked, link.was_at_work) = (address, has_worked, was_at_work);
+        link.since = since.min(self.now);
         (link.pool_since, link.place) = (self.now, self.pools.place(pool));
         let entry = self.links.vacant_entry();
         let key = entry.key();

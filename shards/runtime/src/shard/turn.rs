@@ -190,6 +190,7 @@ impl<P: Stage> Shard<P> {
             self.obey(command);
         }
         self.go_on_kicking();
+        self.go_on_answering();
         self.go_on_denying();
         self.take_arrivals();
         self.go_on_leaving();
@@ -223,6 +224,7 @@ impl<P: Stage> Shard<P> {
             }
             Command::Reload(new) => self.reload(&new),
             Command::Kick(address) => self.kick(address),
+            Command::Sessions(question) => self.be_asked(question),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::Memory(load) => self.load = load,
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
@@ -353,7 +355,7 @@ impl<P: Stage> Shard<P> {
             return;
         }
         let mut link = Link::new(session, socket);
-        (link.front, link.address) = (front, address);
+        (link.front, link.address, link.since) = (front, address, self.now);
         entry.insert(Box::new(link));
         self.strangers.push(key, id, self.now);
         self.arm(key);

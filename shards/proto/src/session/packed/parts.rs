@@ -4,7 +4,7 @@
 use super::plain::{Exact, Hex, given};
 use crate::bucket::Bucket;
 use crate::message::{Configure, JobId};
-use crate::session::{VersionRolling, WorkerState};
+use crate::session::{Tally, VersionRolling, WorkerState};
 use crate::tick::Tick;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ pub(in crate::session) struct PackedMiner {
     pub(in crate::session) rate_limited: u32,
     pub(in crate::session) bad_shares: u32,
     pub(in crate::session) is_credited: bool,
+    pub(in crate::session) tally: Tally,
     pub(in crate::session) messages: Bucket,
     pub(in crate::session) submits: Bucket,
     pub(in crate::session) authorizations: Bucket,
