@@ -1,7 +1,8 @@
 //! The admin room: HTTP for people, Prometheus and load balancers, on a thread of its own.
 //!
 //! It serves at a port of its own, and those whom shards hand over because they speak HTTP where miners connect; either may
-//! be off. It reads snapshots and asks no shard for anything. What changes something needs a token, goes through the book of
+//! be off. It reads snapshots, and asks shards for
+//! nothing but the connections of one worker. What changes something needs a token, goes through the book of
 //! addresses or the supervisor, and is off where no token is configured.
 
 mod accept;
@@ -15,6 +16,7 @@ mod live;
 mod refusal;
 mod routes;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod worker_metrics;
@@ -30,6 +32,7 @@ use crate::guard::GuardDesk;
 use crate::logging::LogLevels;
 use crate::refusals::ApiRefusals;
 use crate::reload::ReloadDesk;
+use crate::sessions::SessionsReader;
 use loka_runtime::HttpGuests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -60,6 +63,8 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct AdminHandle {
     addr: Option<SocketAddr>,
+    /// A copy, for the process that may take over.
+    listener: Option<TcpListener>,
     stopping: watch::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -71,6 +76,8 @@ pub struct Controls {
     pub desk: GuardDesk,
     /// Whom to ask about workers.
     pub workers: WorkersReader,
+    /// Whom to ask about their connections.
+    pub sessions: SessionsReader,
     /// Asks for the drain.
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The configuration in force.
@@ -91,7 +98,7 @@ impl std::fmt::Debug for Controls {
     }
 }
 
-/// Binds `addr`, where there is to be a port of its own, and serves what `snapshots` reads there and to `guests` on a thread
+/// Binds `addr`, where there is to be a port of its own and no socket of it is `inherited`, and serves what `snapshots` reads there and to `guests` on a thread
 /// named `admin`. When this returns, the endpoint can be connected to. Who does not care gets `/metrics` as Prometheus text
 /// at that port, and as JSON where miners connect.
 ///
@@ -99,6 +106,7 @@ impl std::fmt::Debug for Controls {
 /// The address cannot be bound, or the thread cannot be started.
 pub fn start(
     addr: Option<SocketAddr>,
+    inherited: Option<TcpListener>,
     guests: Option<HttpGuests>,
     snapshots: SnapshotReader,
     controls: Controls,
@@ -113,7 +121,8 @@ pub fn start(
     let app = |form| routes::router(snapshots.clone(), exposition.clone(), form, more.clone());
     let apps = server::Apps { own: app(Form::Prometheus), miners: app(Form::Json) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (bound, listener) = addr.map(bind).transpose()?.unzip();
+    let (bound, listener) = addr.map(|addr| bind(addr, inherited)).transpose()?.unzip();
+    let copy = listener.as_ref().and_then(|listener| listener.try_clone().ok());
     let doors = {
         let _within = runtime.enter();
         doors::Doors::new(listener, guests)?
@@ -133,12 +142,12 @@ pub fn start(
         });
     };
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
-    Ok(AdminHandle { addr: bound, stopping, thread })
+    Ok(AdminHandle { addr: bound, listener: copy, stopping, thread })
 }
 
-fn bind(addr: SocketAddr) -> Result<(SocketAddr, TcpListener), AdminError> {
+fn bind(addr: SocketAddr, inherited: Option<TcpListener>) -> Result<(SocketAddr, TcpListener), AdminError> {
     let bind = || {
-        let listener = TcpListener::bind(addr)?;
+        let listener = inherited.map_or_else(|| TcpListener::bind(addr), Ok)?;
         listener.set_nonblocking(true)?;
         Ok((listener.local_addr()?, listener))
     };
@@ -149,6 +158,11 @@ impl AdminHandle {
     /// Where it listens, if at a port of its own, which is the one that was given by the system if 0 was asked for.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
+    }
+
+    /// A copy of its listening socket, with its address.
+    pub fn listener(&self) -> Option<(SocketAddr, TcpListener)> {
+        Some((self.addr?, self.listener.as_ref()?.try_clone().ok()?))
     }
 
     /// Takes no more connections, lets requests in work be answered for at most a second, and ends the thread.

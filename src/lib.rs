@@ -10,12 +10,14 @@ pub mod config;
 pub mod events;
 pub mod export;
 pub mod guard;
+pub mod handover;
 pub mod history;
 pub mod logging;
 pub mod pools;
 pub mod records;
 pub mod refusals;
 pub mod reload;
+pub mod sessions;
 pub mod supervisor;
 pub mod systemd;
 

@@ -23,6 +23,6 @@ pub use findings::{ExtranonceSubscription, Findings, Problem, TlsFacts};
 pub use handshake::{Timeouts, shake};
 pub use lookout::{Lookout, LookoutError, LookoutHandle, LookoutReload, PoolView, PoolViews};
 pub use resolve::{ResolveError, Resolved, Resolver};
-pub use roster::{Roster, RosterFull};
+pub use roster::{Place, Roster, RosterFull};
 pub use target::{Socks5, Target, TargetError, TlsTarget, targets};
 pub use watch::{Change, Watch};

@@ -7,11 +7,14 @@ mod certificate;
 mod errors;
 mod plan;
 mod reload;
+mod shards;
 mod signals;
+mod upgrade;
 
 pub use errors::{RunError, StartError};
 pub use plan::{StandardPipeline, standard_pipeline};
 pub use signals::CaughtSignals;
+pub use upgrade::Leaving;
 
 use crate::admin::{self, AdminError, AdminHandle, Controls};
 use crate::aggregate::{
@@ -20,35 +23,33 @@ use crate::aggregate::{
 use crate::alerts::{AlertCounts, Alerts, AlertsError, AlertsHandle, LAST_WORDS_MAX};
 use crate::config::{ApiConfig, Config, InForce, ServerTls, Standing};
 use crate::guard::{self, GuardDesk};
+use crate::handover::{Given, HandOverError, Inheritance};
 use crate::logging::{DroppedLines, LogHandle, LogLevels};
 use crate::pools::{Lookout, LookoutHandle, PoolViews, Roster};
 use crate::records::{self, RecordsHandle, RecordsMeter};
 use crate::refusals::ApiRefusals;
 use crate::reload::{ReloadCounts, ReloadDesk};
+use crate::sessions::SessionsReader;
 use certificate::{Certificate, CertificateWatch};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use loka_proto::middleware::Stage;
 use loka_runtime::cores::{self, CoresError};
 use loka_runtime::preflight::{self, Preflight};
-use loka_runtime::{
-    Command, ControlEnd, HttpGuests, PoolNow, Ready, Report, ShardEnd, ShardError, ShardHandle, ShardPlan,
-    ShardSpec, Start, bind_all, mailbox, spawn,
-};
+use loka_runtime::{Command, ControlEnd, HttpGuests, PoolNow, ShardError, ShardPlan, ShardSpec};
 use reload::{Reloader, Renewal, Untold};
+use shards::{mailboxes, start_shards};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
+use upgrade::Legacy;
 
 /// Events that may wait to be looked at: signals, ended shards, news of pools and certificates.
 const EVENTS_MAX: usize = 64;
 /// How much longer than its deadline a drain may take before the process ends all the same.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
-/// How long a shard may take to come up.
-const START_MAX: Duration = Duration::from_secs(30);
 /// Two requests to stop within this time are one.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
@@ -63,6 +64,10 @@ enum Event {
     /// Found after so many reloads.
     Pools(Arc<[PoolNow]>, u32),
     Reload(Box<Renewal>),
+    /// Somebody wants another process to take over.
+    Upgrade,
+    /// It has, or it has not.
+    HandedOver(Box<Result<Given, HandOverError>>),
     MinerTls(Arc<rustls::ServerConfig>),
 }
 
@@ -75,6 +80,13 @@ impl Stopper {
     pub fn stop(&self, cause: &'static str) {
         // Full or gone: it has been asked often enough.
         let _ = self.0.try_send(Event::Stop(cause));
+    }
+
+    /// Asks it to let another process take over.
+    pub fn upgrade(&self) {
+        if self.0.try_send(Event::Upgrade).is_err() {
+            tracing::warn!("too much happens for an upgrade now: ask again");
+        }
     }
 }
 
@@ -108,7 +120,7 @@ impl Drop for Ends {
 
 /// Whom to tell that the drain begins.
 #[derive(Default)]
-struct OnDrain(Option<Box<dyn FnOnce(Duration) + Send>>);
+struct OnDrain(Option<Box<dyn FnOnce(Leaving) + Send>>);
 
 impl std::fmt::Debug for OnDrain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -135,6 +147,10 @@ pub struct Proxy {
     certificate: Option<CertificateWatch>,
     /// How many reloads there have been.
     reloads: u32,
+    /// The pools by number.
+    roster: Roster,
+    /// What a process is given that takes over.
+    legacy: Legacy,
     host: Preflight,
 }
 
@@ -158,6 +174,18 @@ impl Proxy {
         Self::start_with(config, log, standard_pipeline)
     }
 
+    /// The same with what another process leaves to this one.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever was started by then ends by itself.
+    pub fn start_after(
+        config: &Config,
+        log: LogHandle,
+        inheritance: Inheritance,
+    ) -> Result<Proxy, StartError> {
+        Self::start_from(config, log, inheritance, standard_pipeline)
+    }
+
     /// The same with middleware of one's own: `pipeline` is called once for each shard.
     ///
     /// # Errors
@@ -165,6 +193,15 @@ impl Proxy {
     pub fn start_with<P: Stage + Send + 'static>(
         config: &Config,
         log: LogHandle,
+        pipeline: impl Fn(&Config) -> P,
+    ) -> Result<Proxy, StartError> {
+        Self::start_from(config, log, Inheritance::default(), pipeline)
+    }
+
+    fn start_from<P: Stage + Send + 'static>(
+        config: &Config,
+        log: LogHandle,
+        mut inheritance: Inheritance,
         pipeline: impl Fn(&Config) -> P,
     ) -> Result<Proxy, StartError> {
         let specs = place(config)?;
@@ -178,7 +215,7 @@ impl Proxy {
         let shown = miner_tls.as_ref().map(|certificate| Arc::clone(&certificate.config));
         let (http, guests) = plan::http(config).map_err(AdminError::from)?;
         let plan = plan::shard_plan(config, &lookout.targets(), &pools, shown, http, specs.len(), host);
-        let sockets = bind_all(&plan::listen(&config.server), &specs, config.server.steering)?;
+        let (sockets, legacy) = upgrade::listeners(config, &specs, &mut inheritance)?;
         let listen = plan::addresses_of(&sockets);
         let (send, receive) = bounded(EVENTS_MAX);
         let (posts, ends) = mailboxes(specs.len());
@@ -198,6 +235,7 @@ impl Proxy {
         let controls = Controls {
             desk: desk.clone(),
             workers: aggregator.workers(),
+            sessions: SessionsReader::new(&ends.0),
             drain: drain_by(Stopper(send.clone())),
             config: in_force.subscribe(),
             api: api.subscribe(),
@@ -205,7 +243,7 @@ impl Proxy {
             levels: log.levels.clone(),
             reload: reload.clone(),
         };
-        let admin = start_admin(config, guests, &aggregator, controls)?;
+        let admin = start_admin(config, &mut inheritance, guests, &aggregator, controls)?;
         let (changed, is_up) = (send.clone(), Arc::new(AtomicBool::new(false)));
         let are_up = Arc::clone(&is_up);
         // Not before the shards are there to be told. Full: the next look finds the same change.
@@ -215,7 +253,7 @@ impl Proxy {
         let lookout = lookout.start(aggregator.snapshots(), tell)?;
         // Last, because from here on miners are served.
         let posts = specs.into_iter().zip(sockets).zip(posts);
-        start_shards(posts, &plan, || pipeline(config), &send, &receive)?;
+        start_shards(posts, &plan, inheritance.clock, || pipeline(config), &send, &receive)?;
         is_up.store(true, Ordering::Release);
         let certificate = watch_certificate(config.server.tls.as_ref(), miner_tls.as_ref(), &send)?;
         let alerts = start_alerts(alerts, &aggregator)?;
@@ -235,6 +273,8 @@ impl Proxy {
             lookout,
             certificate,
             reloads: 0,
+            roster: Roster::new(&config.pools),
+            legacy,
             host,
         })
     }
@@ -273,7 +313,7 @@ impl Proxy {
         self.show(standing.in_force().to_vec());
         let Some(wishes) = self.knobs.reload.open() else { return Ok(()) };
         let reloader = Reloader {
-            roster: Roster::new(&standing.config().pools),
+            roster: self.roster.clone(),
             standing,
             number: self.reloads,
             shards: self.ends.0.len(),
@@ -299,8 +339,8 @@ impl Proxy {
         signals.watch(self.stopper(), self.knobs.reload.clone())
     }
 
-    /// Calls `tell` when the drain begins, with the longest time that it may take; only the last one given is called.
-    pub fn on_drain(&mut self, tell: impl FnOnce(Duration) + Send + 'static) {
+    /// Calls `tell` when the drain begins; only the last one given is called.
+    pub fn on_drain(&mut self, tell: impl FnOnce(Leaving) + Send + 'static) {
         self.on_drain = OnDrain(Some(Box::new(tell)));
     }
 
@@ -326,6 +366,12 @@ impl Proxy {
                     untold.tell(&self.ends);
                 }
                 Ok(Event::Reload(renewal)) => self.renew(*renewal, &mut untold),
+                Ok(Event::Upgrade) => self.upgrade(),
+                Ok(Event::HandedOver(result)) => {
+                    if self.handed_over(*result) {
+                        break "another process has taken over";
+                    }
+                }
                 Ok(Event::ShardReady) => {}
                 Ok(Event::ShardEnded { shard, result: Err(cause) }) => {
                     return Err(self.died(RunError::ShardDied { shard, cause }));
@@ -350,11 +396,14 @@ impl Proxy {
     fn drain(mut self, cause: &str) -> Result<Arc<Snapshot>, RunError> {
         if let Some(tell) = self.on_drain.0.take() {
             // With what alerts and records may need after the shards.
-            tell(self.drain_timeout + DRAIN_GRACE + LAST_WORDS_MAX + records::LAST_MAX);
+            let within = self.drain_timeout + DRAIN_GRACE + LAST_WORDS_MAX + records::LAST_MAX;
+            tell(Leaving { within, successor: self.legacy.successor() });
         }
         let before = self.aggregator.snapshots().latest();
         tracing::info!(cause, timeout = ?self.drain_timeout, connections = before.shell(|shell| shell.connections), "draining");
         self.aggregator.set_draining();
+        // Copies that stay open would let the kernel go on queueing miners for nobody.
+        self.legacy.close();
         let within_us = u64::try_from(self.drain_timeout.as_micros()).unwrap_or(u64::MAX);
         self.ends.tell_all(&Command::Drain { within_us });
         let began = Instant::now();
@@ -373,6 +422,8 @@ impl Proxy {
                     | Event::Pools(..)
                     | Event::MinerTls(_)
                     | Event::Reload(_)
+                    | Event::Upgrade
+                    | Event::HandedOver(_)
                     | Event::ShardReady,
                 ) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -400,26 +451,6 @@ impl Proxy {
         );
         Ok(last)
     }
-}
-
-/// Starts one shard after the other, each with its listeners, and waits until it serves miners.
-fn start_shards<P: Stage + Send + 'static>(
-    posts: impl Iterator<Item = ((ShardSpec, Vec<OwnedFd>), Post)>,
-    plan: &ShardPlan,
-    pipeline: impl Fn() -> P,
-    events: &Sender<Event>,
-    heard: &Receiver<Event>,
-) -> Result<(), StartError> {
-    for ((spec, listeners), (mailbox, report)) in posts {
-        let up = events.clone();
-        // The queue has room for one such event of each shard that is being started.
-        let ready = Ready(Box::new(move || drop(up.send(Event::ShardReady))));
-        let (plan, pipeline) = (plan.clone(), pipeline());
-        let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready })?;
-        watch_shard(spec.index, handle, events.clone())?;
-        wait_for_shard(heard)?;
-    }
-    Ok(())
 }
 
 /// Which shards run on which CPUs.
@@ -479,13 +510,15 @@ fn tell_started(
 /// Serves HTTP, where that is asked for, at a port of its own or where miners connect.
 fn start_admin(
     config: &Config,
+    inheritance: &mut Inheritance,
     guests: Option<HttpGuests>,
     aggregator: &AggregatorHandle,
     controls: Controls,
 ) -> Result<Option<AdminHandle>, AdminError> {
     let address = config.metrics.listen();
+    let inherited = address.and_then(|address| inheritance.take_admin(address));
     let is_asked_for = address.is_some() || guests.is_some();
-    let start = || admin::start(address, guests, aggregator.snapshots(), controls);
+    let start = || admin::start(address, inherited, guests, aggregator.snapshots(), controls);
     is_asked_for.then(start).transpose()
 }
 
@@ -512,46 +545,4 @@ fn watch_certificate(
     let events = events.clone();
     CertificateWatch::start(tls, first, move |config| events.try_send(Event::MinerTls(config)).is_ok())
         .map(Some)
-}
-
-/// What a shard gets of its mailbox.
-type Post = (ShardEnd, Box<Report>);
-
-/// Element `n` is for shard `n`: what the shard gets, and what stays here.
-fn mailboxes(shards: usize) -> (Vec<Post>, Vec<Arc<ControlEnd>>) {
-    (0..shards)
-        .map(|shard| {
-            let (mailbox, end, report) = mailbox(shard);
-            ((mailbox, report), Arc::new(end))
-        })
-        .unzip()
-}
-
-/// Waits until the shard that was just spawned serves miners.
-fn wait_for_shard(events: &Receiver<Event>) -> Result<(), StartError> {
-    let deadline = Instant::now() + START_MAX;
-    loop {
-        match events.recv_deadline(deadline) {
-            Ok(Event::ShardReady) => return Ok(()),
-            Ok(Event::ShardEnded { result: Err(cause), .. }) => return Err(cause.into()),
-            Ok(
-                Event::ShardEnded { result: Ok(()), .. }
-                | Event::Stop(_)
-                | Event::Pools(..)
-                | Event::MinerTls(_)
-                | Event::Reload(_),
-            ) => {}
-            Err(_) => return Err(StartError::Slow),
-        }
-    }
-}
-
-/// Waits for the shard's end on a thread of its own, so that no death goes unnoticed.
-fn watch_shard(shard: usize, handle: ShardHandle, events: Sender<Event>) -> io::Result<()> {
-    let watch = move || {
-        let result = handle.join();
-        // Nobody listens any more once the proxy has ended.
-        let _ = events.send(Event::ShardEnded { shard, result });
-    };
-    std::thread::Builder::new().name(format!("watch{shard}")).spawn(watch).map(drop)
 }

@@ -8,6 +8,7 @@ mod socket;
 mod tests;
 
 use crate::aggregate::{Snapshot, SnapshotReader};
+use crate::supervisor::Leaving;
 use loka_proto::PoolState;
 use socket::NotifySocket;
 use std::ffi::OsString;
@@ -90,8 +91,11 @@ impl Manager {
         }
     }
 
-    /// Tells that the service ends, within this time.
-    pub fn stopping(&self, within: Duration) {
+    /// Tells that the service ends, within this time, or which process is the service from now on.
+    pub fn leaving(&self, Leaving { within, successor }: Leaving) {
+        if let Some(pid) = successor {
+            return self.tell(&format!("MAINPID={pid}"));
+        }
         let us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
         self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={us}\nSTATUS=draining"));
     }

@@ -1,10 +1,11 @@
 //! What can be read under `/api/v1`: the state of the whole and of its parts, in pages where a list can be long.
 //!
-//! It reads the latest figures and asks the book of addresses; it asks no shard, and no answer holds a secret.
+//! It reads the latest figures and asks the book of addresses; no answer holds a secret, and none but one asks a shard
+//! (`sessions`).
 
 use super::gate::{Gate, from_here, with_token};
 use super::refusal::refuse;
-use super::{Controls, actions, history, workers};
+use super::{Controls, actions, history, sessions, workers};
 use crate::aggregate::{PoolShown, Snapshot, SnapshotReader, WorkersReader};
 use crate::config::InForce;
 use crate::events::{EVENTS_MAX, Event, Events};
@@ -13,6 +14,7 @@ use crate::guard::{Block, GuardDesk, PAGE_MAX, WishError};
 use crate::history::History;
 use crate::logging::LogLevels;
 use crate::reload::ReloadDesk;
+use crate::sessions::SessionsReader;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -37,6 +39,7 @@ pub(super) struct Api {
     pub(super) snapshots: SnapshotReader,
     pub(super) desk: GuardDesk,
     pub(super) workers: WorkersReader,
+    pub(super) sessions: SessionsReader,
     pub(super) events: Events,
     pub(super) history: History,
     pub(super) gate: Gate,
@@ -48,9 +51,9 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(snapshots: SnapshotReader, controls: Controls, events: Events) -> Api {
-        let Controls { desk, workers, drain, config, api, refusals, levels, reload } = controls;
+        let Controls { desk, workers, sessions, drain, config, api, refusals, levels, reload } = controls;
         let (history, gate) = (History::default(), Gate::new(api, refusals));
-        Api { snapshots, desk, workers, events, history, gate, config, drain, levels, reload }
+        Api { snapshots, desk, workers, sessions, events, history, gate, config, drain, levels, reload }
     }
 }
 
@@ -64,6 +67,7 @@ pub(super) fn routes(api: &Api) -> Vec<(&'static str, &'static str, MethodRouter
         ("get", "/api/v1/shards", get(shards)),
         ("get", "/api/v1/workers", get(workers::page)),
         ("get", "/api/v1/workers/{name}", get(workers::one)),
+        ("get", "/api/v1/workers/{name}/sessions", get(sessions::of_worker)),
         ("get", "/api/v1/blocks", get(blocks)),
         ("get", "/api/v1/events", get(events)),
         ("get", "/api/v1/history", get(history::history)),
@@ -100,21 +104,31 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn limit(&self) -> usize {
+    pub(super) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    pub(super) fn limit(&self) -> usize {
         self.limit.unwrap_or(LIMIT_DEFAULT).min(PAGE_MAX)
     }
 }
 
 /// A part of a list.
 #[derive(Serialize)]
-struct Page<T> {
+pub(super) struct Page<T> {
     /// How long the whole list is.
     total: usize,
     offset: usize,
     items: Vec<T>,
 }
 
-type Asked = Result<Query<Part>, QueryRejection>;
+impl<T> Page<T> {
+    pub(super) fn new(total: usize, offset: usize, items: Vec<T>) -> Page<T> {
+        Page { total, offset, items }
+    }
+}
+
+pub(super) type Asked = Result<Query<Part>, QueryRejection>;
 
 fn page_of<T: Serialize>(asked: Asked, all: Vec<T>) -> Response {
     let part = match part(asked) {
@@ -127,7 +141,7 @@ fn page_of<T: Serialize>(asked: Asked, all: Vec<T>) -> Response {
 }
 
 #[allow(clippy::result_large_err, reason = "the error is the answer, made once for a wrong request")]
-fn part(asked: Asked) -> Result<Part, Response> {
+pub(super) fn part(asked: Asked) -> Result<Part, Response> {
     let told = |error: QueryRejection| refuse(StatusCode::BAD_REQUEST, &error.body_text());
     asked.map(|Query(part)| part).map_err(told)
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Without a token, so that nothing can be changed.
 fn open(addr: SocketAddr, snapshots: SnapshotReader) -> Result<AdminHandle, AdminError> {
-    start(Some(addr), None, snapshots, controls("").0)
+    start(Some(addr), None, None, snapshots, controls("").0)
 }
 
 struct Site {

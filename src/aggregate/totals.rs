@@ -89,6 +89,9 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
     let Shell {
         accepted,
         accept_errors,
+        handed_over,
+        taken_over,
+        not_taken_over,
         dials,
         dial_failures,
         pauses,
@@ -109,6 +112,9 @@ fn sum(before: &Shell, new: &Shell) -> Shell {
     Shell {
         accepted: before.accepted + accepted,
         accept_errors: before.accept_errors + accept_errors,
+        handed_over: before.handed_over + handed_over,
+        taken_over: before.taken_over + taken_over,
+        not_taken_over: before.not_taken_over + not_taken_over,
         dials: before.dials + dials,
         dial_failures: before.dial_failures + dial_failures,
         pauses: before.pauses + pauses,

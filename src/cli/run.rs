@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::{Loaded, Overrides, Sources, Standing};
+use crate::handover::{Predecessor, Successor};
 use crate::logging;
 use crate::supervisor::{CaughtSignals, Proxy};
 use crate::systemd::Manager;
@@ -16,12 +17,17 @@ pub(super) fn execute(overrides: Overrides) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     // Until here a signal ends the process at once: a start that waits for a name server must be stoppable.
-    let mut proxy = Proxy::start(&config, log.handle())?;
+    let (predecessor, inheritance) = Predecessor::from_process()?.unzip();
+    let mut proxy = Proxy::start_after(&config, log.handle(), inheritance.unwrap_or_default())?;
     proxy.reload_from(standing)?;
+    proxy.upgrade_to(Successor::of_process()?);
     proxy.stop_on(CaughtSignals::catch()?)?;
     if let Some(manager) = Manager::from_process() {
         manager.started(proxy.snapshots())?;
-        proxy.on_drain(move |within| manager.stopping(within));
+        proxy.on_drain(move |leaving| manager.leaving(leaving));
+    }
+    if let Some(predecessor) = predecessor {
+        proxy.take_over(predecessor)?;
     }
     proxy.run()?;
     Ok(())

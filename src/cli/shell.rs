@@ -91,7 +91,7 @@ The configuration, where neither \-\-config nor LOKA_CONFIG names another file. 
 .SH ENVIRONMENT
 LOKA_SECTION_KEY sets a key of the configuration, LOKA_CONFIG names the file, RUST_LOG what is logged, NOTIFY_SOCKET and WATCHDOG_USEC are those of systemd.
 .SH SIGNALS
-SIGTERM and SIGINT drain and end, a second one more than a second later ends at once. SIGUSR1 opens the log file anew.
+SIGTERM and SIGINT drain and end, a second one more than a second later ends at once. SIGUSR1 opens the log file anew. SIGHUP reads the configuration again. SIGUSR2 starts the program that stands in this one's place, and hands all miners to it.
 .SH EXIT STATUS
 0 ok, 1 failed, 2 wrong use, 78 bad configuration.
 "#;

@@ -37,6 +37,22 @@ pub static FAMILIES: &[Family] = &[
         out.count(now.shell(|shell| shell.accept_errors));
     }),
     counter(
+        "loka_stratum_links_handed_over_total",
+        &[],
+        "Connections that went on in another process.",
+        |now, out| out.count(now.shell(|shell| shell.handed_over)),
+    ),
+    counter(
+        "loka_stratum_links_taken_over_total",
+        &["result"],
+        "Connections that came from another process.",
+        |now, out| {
+            let (all, bad) = (now.shell(|shell| shell.taken_over), now.shell(|shell| shell.not_taken_over));
+            out.value(&["kept"], all.saturating_sub(bad) as f64);
+            out.value(&["closed"], bad as f64);
+        },
+    ),
+    counter(
         "loka_stratum_security_violations_total",
         &["kind"],
         "Connections that ended for what they did, by kind.",
@@ -278,6 +294,12 @@ pub static FAMILIES: &[Family] = &[
         &[],
         "Shares in flight when their pool connection was lost, of miners that stayed and were told.",
         |now, out| out.count(now.stats.counts.shares.lost),
+    ),
+    counter(
+        "loka_stratum_shares_handed_over_total",
+        &[],
+        "Shares in flight when their connection went on in another process, which counts them once more.",
+        |now, out| out.count(now.stats.counts.shares.handed_over),
     ),
     counter(
         "loka_stratum_shares_refused_total",

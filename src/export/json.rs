@@ -136,8 +136,10 @@ pub struct ShareFigures {
     pub rejected: u64,
     /// The same by reason.
     pub rejected_by_reason: ByReason,
-    /// Never answered.
+    /// Never answered: the link ended or the answer took too long.
     pub unanswered: u64,
+    /// In flight when their pool connection was lost, of miners that stayed and were told so.
+    pub lost: u64,
     /// Refused by the proxy.
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
@@ -297,6 +299,7 @@ impl ShareFigures {
             rejected: shares.rejected.iter().sum(),
             rejected_by_reason: occurred(classes),
             unanswered: shares.unanswered,
+            lost: shares.lost,
             refused: shares.refused,
             accepted_difficulty: shares.accepted_difficulty,
             below_difficulty: shares.below_difficulty,

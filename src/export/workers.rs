@@ -68,7 +68,7 @@ pub struct Hashrate {
     pub day: f64,
 }
 
-/// What became of shares: four counts for what the proxy and the pool said of them, and the details.
+/// What became of shares: counts for what the proxy and the pool said of them, and the details.
 #[derive(Debug, Serialize)]
 pub struct SharesFigures {
     /// The proxy found no fault, and the pool accepted.
@@ -77,9 +77,9 @@ pub struct SharesFigures {
     pub rejected: u64,
     /// The proxy refused.
     pub refused: u64,
-    /// The proxy found no fault, and no answer came: `lost` ones included.
+    /// The proxy found no fault, and no answer came.
     pub unanswered: u64,
-    /// Of these, those in flight when their pool connection was lost, of miners that stayed and were told so.
+    /// The same, in flight when their pool connection was lost, of miners that stayed and were told so.
     pub lost: u64,
     /// Those rejected, by class, without those that are zero.
     pub rejected_by: BTreeMap<&'static str, u64>,
@@ -135,7 +135,7 @@ impl SharesFigures {
             accepted: shares.accepted,
             rejected: shares.rejections(),
             refused: shares.refusals(),
-            unanswered: shares.unanswered + shares.lost,
+            unanswered: shares.unanswered,
             lost: shares.lost,
             rejected_by: rejected.filter(|(_, count)| *count > 0).collect(),
             refused_by: refused.filter(|(_, count)| *count > 0).collect(),

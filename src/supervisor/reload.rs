@@ -22,6 +22,7 @@ pub(super) struct Renewal {
     pub(super) number: u32,
     pub(super) shards: Arc<Reload>,
     pub(super) lookout: LookoutReload,
+    pub(super) roster: Roster,
     pub(super) limits: Limits,
     pub(super) config: Config,
     pub(super) in_force: Vec<InForce>,
@@ -68,6 +69,7 @@ impl Proxy {
         let is_taken = self.lookout.reload(lookout);
         if is_taken {
             self.reloads = number;
+            self.roster = renewal.roster;
             untold.reload = Some(Command::Reload(shards));
             self.knobs.limits.send_replace(renewal.limits);
             self.knobs.api.send_replace(config.api.clone());
@@ -192,6 +194,7 @@ impl Reloader {
             number,
             shards: Arc::new(Reload { plan, rate_limit: plan::rate_limit(new) }),
             lookout,
+            roster: roster.clone(),
             limits: plan::limits(new),
             config: new.clone(),
             in_force: in_force.to_vec(),

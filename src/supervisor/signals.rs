@@ -2,7 +2,7 @@
 
 use super::Stopper;
 use crate::reload::ReloadDesk;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
 
@@ -12,12 +12,12 @@ pub struct CaughtSignals(Signals);
 
 impl CaughtSignals {
     /// Catches SIGTERM and SIGINT, which will ask for the drain, and SIGHUP, which will ask for a reload: a terminal that
-    /// closes must not stop a farm. SIGUSR1, which the log listens to by itself, gets a line.
+    /// closes must not stop a farm. SIGUSR2 will ask for an upgrade. SIGUSR1, which the log listens to by itself, gets a line.
     ///
     /// # Errors
     /// The handlers cannot be set.
     pub fn catch() -> io::Result<CaughtSignals> {
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(CaughtSignals)
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map(CaughtSignals)
     }
 
     pub(super) fn watch(mut self, stopper: Stopper, reload: ReloadDesk) -> io::Result<()> {
@@ -27,6 +27,7 @@ impl CaughtSignals {
                     SIGTERM => stopper.stop("SIGTERM"),
                     SIGINT => stopper.stop("SIGINT"),
                     // The log thread opens the file when it has a line to write: here it is.
+                    SIGUSR2 => stopper.upgrade(),
                     SIGUSR1 => tracing::info!("SIGUSR1: the log file is opened anew, if there is one"),
                     _ => {
                         if let Err(error) = reload.ask("SIGHUP") {

@@ -84,6 +84,9 @@ fn signs_of_life_and_news_are_sent_and_a_dead_shard_is_not_covered_up() {
     now.shards[0].report_age = Some(Duration::from_secs(6));
     manager.look(&now, &mut told);
     assert_eq!(received(), None);
-    manager.stopping(Duration::from_millis(1500));
+    let within = Duration::from_millis(1500);
+    manager.leaving(Leaving { within, successor: None });
     assert_eq!(received().unwrap(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=draining");
+    manager.leaving(Leaving { within, successor: Some(4711) });
+    assert_eq!(received().unwrap(), "MAINPID=4711", "the service goes on: it is another process");
 }

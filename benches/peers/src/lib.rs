@@ -7,6 +7,7 @@ mod loads;
 mod loka;
 mod machine;
 mod measure;
+pub mod scale;
 mod table;
 mod targets;
 mod usage;

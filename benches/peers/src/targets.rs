@@ -114,13 +114,18 @@ fn program_of(kind: Kind, arguments: &Arguments) -> anyhow::Result<Option<PathBu
             build(&["-p", "loka-peers", "--example", TOKIO_LINE_PROXY])?;
             built(TOKIO_LINE_PROXY).map(Some)
         }
-        Kind::Loka => match &arguments.loka {
-            Some(program) => whole(program).map(Some),
-            None => {
-                build(&["-p", "loka-stratum", "--bin", "loka-stratum"])?;
-                built("loka-stratum").map(Some)
-            }
-        },
+        Kind::Loka => loka_program(arguments.loka.as_deref()).map(Some),
+    }
+}
+
+/// The loka-stratum that is given, or that of this checkout, built now.
+pub(crate) fn loka_program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(program) => whole(program),
+        None => {
+            build(&["-p", "loka-stratum", "--bin", "loka-stratum"])?;
+            built("loka-stratum")
+        }
     }
 }
 
@@ -246,7 +251,7 @@ impl Drop for Running {
 
 /// Two free ports of loopback, both held until both are known, or they could be the same. Somebody else could take one
 /// before the proxy does; then the proxy says so and ends.
-fn unused_addresses() -> anyhow::Result<(SocketAddr, SocketAddr)> {
+pub(crate) fn unused_addresses() -> anyhow::Result<(SocketAddr, SocketAddr)> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (first, second) = (listen()?, listen()?);
     Ok((first.local_addr()?, second.local_addr()?))

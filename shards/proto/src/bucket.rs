@@ -1,6 +1,7 @@
 //! A token bucket in one word. It knows no limits: each call says what it costs and how much the bucket holds.
 
 use crate::tick::Tick;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
 const MINUTE_US: u64 = 60_000_000;
@@ -13,7 +14,8 @@ pub fn cost_us(count: u64, per_minute: NonZeroU32) -> u64 {
 
 /// What is left in it follows from when it will be full again, so that is all that is kept. Amounts are given as the
 /// microseconds in which so much flows in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Bucket {
     full_at: Tick,
 }

@@ -23,8 +23,8 @@ pub use message::{JobBodies, Method};
 pub use middleware::{Flow, MessagePipeline, MessagePipelineBuilder, Stage, StageCx};
 pub use proof::{BlockAnswer, Candidate};
 pub use session::{
-    Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, Policy, PoolId, PoolLoss, PoolPolicy, PoolState,
-    Reject, Session, Spent, UserRule,
+    Client, ClientId, Cx, End, Fault, Filtered, Intent, Out, PackedSession, Policy, PoolId, PoolLoss,
+    PoolPolicy, PoolState, Reject, Session, Spent, Tally, UnpackError, UserRule, WorkerState,
 };
 pub use stats::{Direction, PoolStats, Redirect, Stats};
 pub use tick::Tick;

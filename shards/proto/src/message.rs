@@ -28,6 +28,6 @@ pub fn block_mark(prev_hash: &str) -> u64 {
 
 /// Whether all of a text is hexadecimal digits of either case. It looks at all of them, whatever it finds, which for the
 /// two kilobytes of a job is several times faster than to stop at the first that is none.
-fn is_hex_text(text: &str) -> bool {
+pub(crate) fn is_hex_text(text: &str) -> bool {
     text.bytes().fold(true, |all, byte| all & byte.is_ascii_hexdigit())
 }

@@ -76,7 +76,8 @@ pub trait Stage {
         let _ = (cx, client, verdict);
     }
 
-    /// Sees a link end.
+    /// Sees a link end, or leave for another process: what comes of it there has another `client.id`, and nothing more comes
+    /// here.
     fn on_close(&mut self, client: &Client) {
         let _ = client;
     }

@@ -10,18 +10,22 @@ mod jobs;
 mod mining;
 mod moving;
 mod names;
+mod packed;
 mod pending;
 mod policy;
 mod reasons;
 mod repeats;
 mod shares;
+mod tally;
 mod upward;
 
 pub use client::{Client, ClientId, Spent, VersionRolling, WorkerState};
 pub use mining::Mining;
 pub use names::UserRule;
+pub use packed::{PackedSession, UnpackError};
 pub use policy::{Policy, PoolId, PoolPolicy, PoolState};
 pub use reasons::{End, Fault, Filtered, PoolLoss, Reject};
+pub use tally::Tally;
 
 use crate::message::JobBodies;
 use crate::middleware::{Stage, StageCx};
@@ -316,18 +320,23 @@ impl Session {
             return;
         }
         self.is_owed |= self.pending.len() > 0;
-        self.phase = Phase::Ended;
         self.close = Some(end);
-        self.dial = false;
         cx.stats.counts.ends[end.index()] += 1;
         cx.stats.counts.shares.unanswered += self.pending.submits() as u64;
         self.claim_unanswered(cx);
         self.leave_workers(cx.workers);
+        self.become_over();
+        cx.pipeline.on_close(&self.client);
+    }
+
+    /// Nothing is to be done any more, and nothing kept.
+    fn become_over(&mut self) {
+        self.phase = Phase::Ended;
+        self.dial = false;
         self.miner_lines = Carry::default();
         self.pool_lines = Carry::default();
         self.held = Vec::new();
         self.early = Vec::new();
         self.greeting = Greeting::default();
-        cx.pipeline.on_close(&self.client);
     }
 }

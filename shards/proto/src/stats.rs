@@ -29,10 +29,11 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 /// Significant digits of the histograms: two take 20 KiB each, three would take 136 KiB.
 const LATENCY_DIGITS: u8 = 2;
 
-/// What became of shares. `forwarded` = `accepted` + the sum of `rejected` + `unanswered` + `lost` + those in flight.
+/// What became of shares. `forwarded` = `accepted` + the sum of `rejected` + `unanswered` + `lost` + `handed_over` + those in
+/// flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Shares {
-    /// Sent on to the pool.
+    /// Sent on to the pool, by this process or by the one that the session came from.
     pub forwarded: u64,
     /// Accepted by the pool.
     pub accepted: u64,
@@ -42,6 +43,9 @@ pub struct Shares {
     pub unanswered: u64,
     /// In flight when their pool connection was lost, of miners that stayed and were told so.
     pub lost: u64,
+    /// In flight when their session went on in another process. That one counts them as forwarded once more, and what becomes
+    /// of them; so of both together, `forwarded` less `handed_over` is what was sent to pools.
+    pub handed_over: u64,
     /// Refused by the proxy, with a reason that `Counts::rejects` counts; never sent to the pool.
     pub refused: u64,
     /// Sum of the difficulties of accepted shares.
@@ -119,6 +123,7 @@ impl Counts {
         add(&mut self.shares.rejected, &other.shares.rejected);
         self.shares.unanswered += other.shares.unanswered;
         self.shares.lost += other.shares.lost;
+        self.shares.handed_over += other.shares.handed_over;
         self.shares.refused += other.shares.refused;
         self.shares.accepted_difficulty += other.shares.accepted_difficulty;
         self.shares.below_difficulty += other.shares.below_difficulty;

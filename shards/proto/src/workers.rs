@@ -16,7 +16,7 @@ pub use counts::WorkerCounts;
 pub use events::{ShareEvent, ShareFate};
 
 use crate::limits::WORKERS_PER_SHARD_MAX;
-use crate::session::{PoolId, Reject};
+use crate::session::{Client, PoolId, Reject};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use agents::Agents;
@@ -121,6 +121,24 @@ impl Workers {
         self.ids.is_empty()
     }
 
+    /// The worker of this name, if some connection has it or something is still to be told of it.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<WorkerId> {
+        self.ids.get(name).copied()
+    }
+
+    /// Connections that have this worker.
+    #[must_use]
+    pub fn connections_of(&self, id: WorkerId) -> u32 {
+        self.entries.get(id.index()).map_or(0, |entry| entry.sessions)
+    }
+
+    /// What the miner of a connection calls itself, where that is known.
+    #[must_use]
+    pub fn agent_of(&self, client: &Client) -> Option<Arc<str>> {
+        self.agents.name(client.agent)
+    }
+
     /// How many times since it was last asked a worker got no entry of its own, because there were too many.
     pub fn take_untold(&mut self) -> u64 {
         std::mem::take(&mut self.untold)
@@ -178,6 +196,24 @@ impl Workers {
     /// Whether a share of this user is one of this worker.
     pub(crate) fn is_named(&self, id: WorkerId, user: &str) -> bool {
         self.entries[id.index()].name.as_deref() == Some(user)
+    }
+
+    /// What a miner calls itself, if that is known.
+    pub(crate) fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
+        self.agents.name(id)
+    }
+
+    /// A connection with this worker has come from another process, where the pool `granted` its authorization, or refused it.
+    /// That is counted there.
+    pub(crate) fn arrived(&mut self, id: WorkerId, granted: bool, agent: AgentId, pool: PoolId) {
+        if id == WorkerId::OTHERS {
+            return;
+        }
+        let agent = self.agents.name(agent);
+        let change = self.change(id);
+        change.agent = agent.or(change.agent.take());
+        change.counts.pool = Some(pool);
+        change.counts.is_granted = Some(granted);
     }
 
     /// A connection's miner calls itself so; `before` is what it did until now.
@@ -239,7 +275,7 @@ impl Workers {
         counts.best_difficulty = counts.best_difficulty.max(difficulty);
     }
 
-    /// The name of a worker, if it has one.
+    /// The name of a worker; `None` for others.
     pub(crate) fn name(&self, id: WorkerId) -> Option<Arc<str>> {
         self.entries[id.index()].name.clone()
     }

@@ -1,5 +1,5 @@
 //! Seeded simulation: miners, a network and pools around real sessions, on a virtual clock. Pools are lost and left, and
-//! miners that can be told of another are moved.
+//! miners that can be told of another are moved. In three seeds of four, sessions go on in other processes meanwhile.
 //!
 //! Nothing here knows the time, threads or sockets, so a seed replays exactly. What is checked after every call is in
 //! `simulation/link.rs`, what is checked about every message in `simulation/ledger.rs`, what about moves in
@@ -10,6 +10,8 @@
 
 #[path = "simulation/credit.rs"]
 mod credit;
+#[path = "simulation/handing.rs"]
+mod handing;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/link.rs"]
@@ -69,19 +71,22 @@ fn every_seed_keeps_the_promises() {
     }
     let seeds = number_given("LOKA_SIM_SEEDS").unwrap_or(SEEDS);
     let (mut total, mut losses) = (Stats::default(), Losses::default());
-    let (mut sessions, mut events) = (0, 0);
+    let (mut sessions, mut events, mut handed) = (0, 0, 0);
     for seed in 0..seeds {
         let report = run(seed, false);
         total.merge(&report.stats);
         losses.add(&report.losses.0);
         sessions += report.sessions;
         events += report.events;
+        handed += report.handed;
     }
-    println!("{seeds} seeds: {sessions} sessions, {events} events");
+    println!("{seeds} seeds: {sessions} sessions, {events} events, {handed} times handed over");
     tell(&total, &losses);
     if seeds >= SEEDS {
         check_coverage(&total.counts);
         check_coverage_of_pools(&total, &losses);
+        let handed_over = total.counts.shares.handed_over;
+        assert!(handed > 1_000 && handed_over > 1_000, "{handed} handed over with {handed_over} shares");
     }
 }
 
@@ -92,6 +97,31 @@ fn a_seed_gives_the_same_run_twice() {
         assert_eq!((first.digest, first.events), (second.digest, second.events), "seed {seed}");
     }
     assert_ne!(run(1, false).digest, run(2, false).digest);
+}
+
+/// Miners and pools cannot tell: the same bytes come out at the same times, and the same is counted.
+#[test]
+fn nobody_can_tell_that_sessions_go_on_in_other_processes() {
+    for seed in 0..24 {
+        let [stays, goes] = [0, 300].map(|often| World::new(seed, false).with_handings(often).run());
+        assert_eq!((stays.digest, stays.events), (goes.digest, goes.events), "seed {seed}");
+        assert_eq!((stays.handed, stays.stats.counts.shares.handed_over), (0, 0));
+        assert!(goes.handed > 0, "seed {seed}");
+        let mut counts = unhashed(&goes.stats.counts);
+        counts.shares.forwarded -= counts.shares.handed_over;
+        counts.shares.handed_over = 0;
+        assert_eq!(unhashed(&stays.stats.counts), counts, "seed {seed}");
+        assert!(stays.stats.submit_us == goes.stats.submit_us, "seed {seed}");
+    }
+}
+
+/// The same without what hashes tell: shares of jobs that came before the hand-over are not hashed.
+fn unhashed(counts: &Counts) -> Counts {
+    let mut counts = counts.clone();
+    counts.block_candidates = Default::default();
+    let shares = &mut counts.shares;
+    (shares.below_difficulty, shares.unhashed, shares.best_difficulty) = (0, 0, 0.0);
+    counts
 }
 
 /// The tallies, for `--nocapture`.

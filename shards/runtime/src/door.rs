@@ -1,4 +1,5 @@
-//! The door through which connections that speak HTTP leave a shard: a lock-free queue and a bell.
+//! The door through which connections leave a shard, those that speak HTTP and those that go to another process: a lock-free
+//! queue and a bell.
 //!
 //! It reads no byte of them. A shard hands a socket in, with what it has read of it, and forgets it. It waits for nobody:
 //! where too many stand at the door already it is given the connection back. The bell is a pipe, which a thread that waits
@@ -23,8 +24,8 @@ pub struct Guest {
 }
 
 #[derive(Debug)]
-struct Shared {
-    waiting: ArrayQueue<Guest>,
+struct Shared<T> {
+    waiting: ArrayQueue<T>,
     /// The end of the bell that is rung.
     rope: OwnedFd,
     /// Nobody fetches guests any more.
@@ -32,46 +33,65 @@ struct Shared {
 }
 
 /// The shards' side.
-#[derive(Debug, Clone)]
-pub struct HttpDoor(Arc<Shared>);
-
-/// The side of the thread that speaks HTTP; when it is dropped, the door is shut.
 #[derive(Debug)]
-pub struct HttpGuests {
-    shared: Arc<Shared>,
+pub struct Door<T>(Arc<Shared<T>>);
+
+/// The side of the thread that fetches what is handed in; when it is dropped, the door is shut.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    shared: Arc<Shared<T>>,
     bell: OwnedFd,
 }
 
-/// A door with both its sides.
+/// Where those who speak HTTP leave.
+pub type HttpDoor = Door<Guest>;
+/// Those who have left there.
+pub type HttpGuests = Waiting<Guest>;
+
+/// A door with both its sides, at which so many may wait.
 ///
 /// # Errors
 /// No descriptor is left for the bell.
-pub fn http_door() -> io::Result<(HttpDoor, HttpGuests)> {
+pub fn door<T>(waiting_max: usize) -> io::Result<(Door<T>, Waiting<T>)> {
     let (bell, rope) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-    let shared =
-        Arc::new(Shared { waiting: ArrayQueue::new(GUESTS_MAX), rope, is_shut: AtomicBool::new(false) });
-    Ok((HttpDoor(Arc::clone(&shared)), HttpGuests { shared, bell }))
+    let waiting = ArrayQueue::new(waiting_max);
+    let shared = Arc::new(Shared { waiting, rope, is_shut: AtomicBool::new(false) });
+    Ok((Door(Arc::clone(&shared)), Waiting { shared, bell }))
 }
 
-impl HttpDoor {
-    /// Hands a connection in. Gives it back when [`GUESTS_MAX`] wait already, or nobody comes for them.
+/// The door for HTTP, at which [`GUESTS_MAX`] may wait.
+///
+/// # Errors
+/// As [`door`].
+pub fn http_door() -> io::Result<(HttpDoor, HttpGuests)> {
+    door(GUESTS_MAX)
+}
+
+impl<T> Clone for Door<T> {
+    fn clone(&self) -> Self {
+        Door(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Door<T> {
+    /// Hands one in. Gives it back when as many wait already as may, or nobody comes for them.
     ///
     /// # Errors
-    /// The connection, when it is not taken.
-    pub fn hand_in(&self, guest: Guest) -> Result<(), Guest> {
+    /// What was handed in, when it is not taken.
+    pub fn hand_in(&self, one: T) -> Result<(), T> {
         if self.0.is_shut.load(Ordering::Acquire) {
-            return Err(guest);
+            return Err(one);
         }
-        self.0.waiting.push(guest)?;
+        self.0.waiting.push(one)?;
         // Fails when it has been rung thousands of times without being heard: then it rings all the same.
         let _ = rustix::io::write(&self.0.rope, &[0]);
         Ok(())
     }
 }
 
-impl HttpGuests {
+impl<T> Waiting<T> {
     /// Who has waited longest.
-    pub fn next(&self) -> Option<Guest> {
+    pub fn next(&self) -> Option<T> {
         self.shared.waiting.pop()
     }
 
@@ -82,7 +102,7 @@ impl HttpGuests {
     }
 }
 
-impl Drop for HttpGuests {
+impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
         self.shared.is_shut.store(true, Ordering::Release);
         while self.shared.waiting.pop().is_some() {}

@@ -35,10 +35,22 @@ pub fn bind_all(
     shards: &[ShardSpec],
     steering: Steering,
 ) -> Result<Vec<Vec<OwnedFd>>, ListenError> {
-    let mut of_shard: Vec<Vec<OwnedFd>> = shards.iter().map(|_| Vec::new()).collect();
     for address in addresses {
         drop(bind(*address, false).map_err(|cause| ListenError { address: *address, cause })?);
     }
+    bind_beside(addresses, shards, steering)
+}
+
+/// The same where another process of this program may listen already, whose work this one takes over.
+///
+/// # Errors
+/// [`ListenError`] naming the address.
+pub fn bind_beside(
+    addresses: &[SocketAddr],
+    shards: &[ShardSpec],
+    steering: Steering,
+) -> Result<Vec<Vec<OwnedFd>>, ListenError> {
+    let mut of_shard: Vec<Vec<OwnedFd>> = shards.iter().map(|_| Vec::new()).collect();
     for wanted in addresses {
         let fail = |cause| ListenError { address: *wanted, cause };
         let mut address = *wanted;

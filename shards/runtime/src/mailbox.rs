@@ -4,8 +4,10 @@
 //! there; the control plane polls, merges, clears and gives it back. When the control plane is late the shard counts
 //! on in the box it has: nothing is lost and nobody waits. A blocking channel would take a lock to wake its reader.
 
+use crate::handover::{Arrivals, HandOver};
 use crate::plan::limits::COMMANDS_MAX;
 use crate::plan::{PoolNow, ShardPlan};
+use crate::question::SessionsQuestion;
 use crate::quota::Excess;
 use crate::shard::MemoryLoad;
 use crate::visitors::{VisitorNews, VisitorRule};
@@ -25,6 +27,12 @@ const BOXES: usize = 3;
 pub struct Shell {
     /// Connections accepted, those closed at once included.
     pub accepted: u64,
+    /// Links that went on in another process.
+    pub handed_over: u64,
+    /// Links that came from another process.
+    pub taken_over: u64,
+    /// Those of them that made no sense, and were closed.
+    pub not_taken_over: u64,
     /// Connections that could not be accepted: descriptors or memory were used up, or they were gone already.
     pub accept_errors: u64,
     /// Attempts to open a pool connection.
@@ -118,6 +126,14 @@ pub enum Command {
     Reload(Arc<Reload>),
     /// All connections of this address, as [`host_of`](crate::host_of) gives it, are to end.
     Kick(IpAddr),
+    /// Another process serves miners from now on: this shard hands its links over.
+    HandOver(HandOver),
+    /// That process is not there any more: the shard keeps what links it has, and accepts again.
+    Stay,
+    /// Links come from another process.
+    Arrivals(Arrivals),
+    /// Which connections a worker has is to be told to whoever asks.
+    Sessions(Arc<SessionsQuestion>),
     /// Miners that connect from now on are shown this certificate.
     MinerTls(Arc<ServerConfig>),
     /// Accept no more, answer the shares in flight, close; be done after this many microseconds at the latest.
@@ -137,7 +153,11 @@ impl Command {
             Command::Memory(_) => "memory",
             Command::Reload(_) => "reload",
             Command::Kick(_) => "kick",
+            Command::Sessions(_) => "sessions",
             Command::MinerTls(_) => "miner_tls",
+            Command::HandOver(_) => "hand_over",
+            Command::Stay => "stay",
+            Command::Arrivals(_) => "arrivals",
             Command::Drain { .. } => "drain",
         }
     }
@@ -195,7 +215,9 @@ impl ShardEnd {
         let _ = self.0.full.push(report);
     }
 
-    pub(crate) fn next_command(&self) -> Option<Command> {
+    /// The command that has waited longest, if one waits.
+    #[must_use]
+    pub fn next_command(&self) -> Option<Command> {
         self.0.commands.pop()
     }
 }
@@ -210,6 +232,12 @@ impl ControlEnd {
             report.clear();
             let _ = self.0.empty.push(report);
         }
+    }
+
+    /// Whether the shard has ended: nobody takes commands any more, and no report follows those that wait.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Leaves a command for the shard's next tick. Gives it back when [`COMMANDS_MAX`] are waiting already.

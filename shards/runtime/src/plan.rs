@@ -53,6 +53,12 @@ pub mod limits {
     pub const COMMANDS_MAX: usize = 16;
     /// Connections of kicked addresses that end on one tick: ten thousand are gone within four seconds.
     pub const KICKS_PER_TICK: usize = 256;
+    /// Questions about a worker's connections that a shard answers at one time, one after another.
+    pub const ASKED_MAX: usize = 4;
+    /// Links that are looked at in a tick for them: those of a full shard in eight ticks.
+    pub const ASKED_LINKS_PER_TICK: usize = 4_096;
+    /// Connections of one worker that a shard tells of; of the others it tells the number.
+    pub const SESSIONS_TOLD_MAX: usize = 256;
     /// Microseconds that a pool which could not be reached, or did not answer, is left alone; then one connection tries.
     pub const AVOID_US: u64 = 1_000_000;
     /// Microseconds that a connection is kept open for nobody: pools close those that do not subscribe after about a minute.
@@ -93,6 +99,12 @@ pub mod limits {
     pub const HASHES_PER_TICK: u32 = 2_000;
     /// Connections that speak HTTP and may wait for the thread that does; each holds a descriptor.
     pub const GUESTS_MAX: usize = 256;
+    /// Links on their way to another process that may wait to be sent there, of each shard.
+    pub const PARCELS_MAX: usize = 512;
+    /// Links that a shard hands over, or takes, on one tick: the others of the shard wait for some milliseconds.
+    pub const PARCELS_PER_TICK: usize = 256;
+    /// Microseconds that links are waited for which cannot go to another process yet.
+    pub const HANDOVER_PATIENCE_US: u64 = 5_000_000;
     /// Ticks of the timer wheel; later deadlines are looked at again when they come near.
     pub const WHEEL_TICKS: u64 = 1024;
 

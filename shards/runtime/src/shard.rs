@@ -5,9 +5,11 @@
 //! go; on the tick commands, timers and the report; then new connections, as many as their budget allows.
 
 mod accounts;
+mod answers;
 mod dialing;
 mod entrance;
 mod guests;
+mod handover;
 mod kicks;
 mod links;
 mod overload;
@@ -21,6 +23,7 @@ mod warm;
 
 use crate::buffers::Spares;
 use crate::clock::Clock;
+use crate::handover::Arrivals;
 use crate::link::Link;
 use crate::listener;
 use crate::mailbox::{Report, ShardEnd};
@@ -114,6 +117,8 @@ pub struct Start<P> {
     pub spec: ShardSpec,
     /// What it does.
     pub plan: ShardPlan,
+    /// The clock that all shards read.
+    pub clock: Clock,
     /// Its listening sockets.
     pub listeners: Vec<OwnedFd>,
     /// Its middleware.
@@ -219,6 +224,8 @@ struct Shard<P> {
     load: MemoryLoad,
     /// Addresses whose connections are to end.
     kicks: Vec<kicks::Kick>,
+    /// Questions that are being answered.
+    asked: VecDeque<answers::Asked>,
     /// The lists of a new configuration may keep out some who are still here.
     denies: bool,
     /// Links that wait for a pool connection, in the order in which they asked.
@@ -229,16 +236,19 @@ struct Shard<P> {
     turns: u64,
     /// When each trouble was last warned of.
     warned: [Option<Tick>; Trouble::COUNT],
+    /// Set while links go to another process.
+    leaving: Option<handover::Leaving>,
+    /// Where links from another process arrive.
+    arrivals: Option<Arrivals>,
     /// Set by a drain: when what is left is closed.
     drain_until: Option<Tick>,
 }
 
 impl<P: Stage> Shard<P> {
     fn new(start: Start<P>) -> Result<(Shard<P>, Ready), ShardError> {
-        let Start { spec: _, mut plan, listeners, pipeline, mailbox, report, ready } = start;
+        let Start { spec: _, mut plan, clock, listeners, pipeline, mailbox, report, ready } = start;
         reload::keep_own_sessions(&mut plan.pools);
         plan.miner_tls = plan.miner_tls.take().map(|config| tickets_of_its_own(&config));
-        let clock = Clock::start();
         let jobs = JobBodies::new(plan.interns_jobs).hashing(plan.hashes_shares);
         let now = clock.now();
         let visitors = Visitors::new(plan.guard.clone());
@@ -284,12 +294,15 @@ impl<P: Stage> Shard<P> {
             strangers: Strangers::default(),
             load: MemoryLoad::Fine,
             kicks: Vec::new(),
+            asked: VecDeque::new(),
             denies: false,
             warm: Slab::new(),
             waiting: VecDeque::new(),
             switching_since: None,
             turns: 0,
             warned: [None; Trouble::COUNT],
+            leaving: None,
+            arrivals: None,
             drain_until: None,
         };
         Ok((shard, ready))

@@ -188,6 +188,15 @@ impl Visitors {
         Ok(())
     }
 
+    /// Counts a connection that another process had let in.
+    pub(crate) fn adopt(&mut self, address: IpAddr, has_worked: bool, now: Tick) {
+        let host = host_of(address);
+        let Some(visitor) = self.visitor(host, now) else { return };
+        visitor.connections += 1;
+        visitor.working += u32::from(has_worked);
+        self.note(host);
+    }
+
     /// What a connection costs.
     fn pace_us(&self) -> u64 {
         self.guard.connects_per_minute.map_or(0, |limit| cost_us(1, limit))

@@ -7,7 +7,7 @@ use common::{PATIENCE, Proxy, Setup, plan_for};
 use loka_proto::{End, MessagePipelineBuilder};
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, SwarmConfig};
 use loka_runtime::limits::KICKS_PER_TICK;
-use loka_runtime::{Command, Ready, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
+use loka_runtime::{Clock, Command, Ready, ShardSpec, Start, Steering, bind_all, cores, mailbox, spawn};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -124,7 +124,9 @@ fn a_shard_that_cannot_go_on_says_so() {
     let pipeline = MessagePipelineBuilder::standard().build();
     let spec = cores::place(1, &[], &cores::allowed().unwrap()).unwrap()[0];
     let ready = Ready(Box::new(|| panic!("it is not ready")));
-    let handle = spawn(Start { spec, plan, listeners, pipeline, mailbox, report, ready }).unwrap();
+    let handle =
+        spawn(Start { spec, plan, clock: Clock::start(), listeners, pipeline, mailbox, report, ready })
+            .unwrap();
     assert!(handle.join().unwrap_err().to_string().contains("watch the listener"));
 }
 

@@ -305,7 +305,7 @@ function workerRow(worker) {
     hashrate(worker.hashrate["1m"]), hashrate(worker.hashrate["15m"]), hashrate(worker.hashrate["24h"]),
     silence === null ? "never" : `${duration(silence)} ago`, count(worker.shares.accepted),
     problem(worker.shares.rejected, worker.shares.rejected_by), problem(worker.shares.refused, worker.shares.refused_by),
-    count(worker.shares.unanswered), worker.difficulty === null ? "–" : large(worker.difficulty),
+    count(worker.shares.unanswered + worker.shares.lost), worker.difficulty === null ? "–" : large(worker.difficulty),
     best(worker),
     worker.response_ms === null ? "–" : milliseconds(worker.response_ms),
     { text: count(worker.connections), tone: worker.connections === 0 ? "warn" : "" },

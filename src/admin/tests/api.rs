@@ -7,9 +7,12 @@ use crate::aggregate::{AggregatorHandle, Snapshot};
 use crate::config::{ApiConfig, Secret};
 use crate::events::Events;
 use crate::guard::{self, GuardBook, GuardLimits, Wishes};
+use crate::sessions::SessionsReader;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use loka_proto::{ClientId, PoolId, Tally, WorkerState};
+use loka_runtime::{Command, SessionView, SessionsFound, mailbox};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ pub(super) fn controls(token: &str) -> (Controls, Wishes, Arc<AtomicU32>) {
     let controls = Controls {
         desk,
         workers: crate::aggregate::tests::nobody(),
+        sessions: SessionsReader::new(&[]),
         drain: Arc::new(move || {
             drained.fetch_add(1, Ordering::Relaxed);
         }),
@@ -52,6 +56,10 @@ struct Site {
 
 impl Site {
     fn new(token: &str) -> Site {
+        Self::asking(token, SessionsReader::new(&[]))
+    }
+
+    fn asking(token: &str, sessions: SessionsReader) -> Site {
         let (post, aggregator) = running(1);
         let mut report = crate::aggregate::tests::report(0);
         report.workers =
@@ -59,7 +67,7 @@ impl Site {
         post.send(report);
         crate::aggregate::tests::wait_for(aggregator.snapshots(), Snapshot::is_ready);
         let (mut controls, wishes, drains) = controls(token);
-        controls.workers = aggregator.workers();
+        (controls.workers, controls.sessions) = (aggregator.workers(), sessions);
         let api = Api::new(aggregator.snapshots(), controls, Events::default());
         let ended = Arc::new(AtomicU32::new(0));
         let stop = Arc::clone(&ended);
@@ -76,7 +84,7 @@ impl Site {
             }
             kicks
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let app = router(api.clone()).merge(crate::admin::worker_metrics::router(&api));
         let thread = Some(thread);
         Site { app, api, drains, runtime, _aggregator: aggregator, ended, thread }
@@ -237,6 +245,62 @@ fn workers_are_listed_and_found_by_name() {
     ] {
         assert_eq!(site.get(&format!("/api/v1/{path}")).0, status, "{path}");
     }
+}
+
+#[test]
+fn the_connections_of_a_worker_are_those_that_shards_tell() {
+    let (shard, end, _) = mailbox(0);
+    let site = Site::asking(TOKEN, SessionsReader::new(&[Arc::new(end)]));
+    let view = |client: u64| SessionView {
+        client: ClientId(client),
+        address: Some("::ffff:192.0.2.7".parse().unwrap()),
+        is_tls: true,
+        age_us: 2_500_000,
+        agent: Some("cgminer".into()),
+        state: WorkerState::Authorized,
+        pool: Some(PoolId::of(0)),
+        difficulty: 512.0,
+        tally: Tally::default(),
+        accepted_ago_us: Some(500_000),
+    };
+    // Stands for the shard.
+    let is_over = Arc::new(AtomicU32::new(0));
+    let ended = Arc::clone(&is_over);
+    let thread = std::thread::spawn(move || {
+        while ended.load(Ordering::Relaxed) == 0 {
+            if let Some(Command::Sessions(question)) = shard.next_command() {
+                let is_known = question.worker() == "farm.rig";
+                let sessions = if is_known { vec![view(9), view(4)] } else { Vec::new() };
+                let connections = if is_known { 300 } else { 0 };
+                question.answer(SessionsFound { shard: 0, connections, sessions });
+            }
+            std::thread::yield_now();
+        }
+    });
+    let (status, page) = site.get("/api/v1/workers/farm.rig/sessions");
+    assert_eq!((status, &page["total"], &page["offset"]), (200, &json!(300), &json!(0)));
+    let document = document();
+    let path = "/api/v1/workers/{name}/sessions";
+    let told = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+    check_shape(&document, told, &page, path);
+    let one = json!({
+        "shard": 0, "client": 4, "address": "192.0.2.7", "tls": true, "connected_seconds": 2.5, "agent": "cgminer",
+        "pool": "pool", "authorized": true, "difficulty": 512.0, "last_share_seconds": 0.5,
+        "shares": { "accepted": 0, "rejected": 0, "refused": 0 },
+    });
+    assert_eq!((&page["items"][0], &page["items"][1]["client"]), (&one, &json!(9)));
+    let rest = site.get("/api/v1/workers/farm.rig/sessions?offset=1&limit=5").1;
+    assert_eq!((&rest["items"][0]["client"], rest["items"].as_array().unwrap().len()), (&json!(9), 1));
+    for (path, status) in [
+        ("rack%2F1/sessions", 200),
+        ("nobody/sessions", 404),
+        ("%ff/sessions", 400),
+        ("rack%2F1/sessions?by=x", 400),
+    ] {
+        assert_eq!(site.get(&format!("/api/v1/workers/{path}")).0, status, "{path}");
+    }
+    is_over.store(1, Ordering::Relaxed);
+    thread.join().unwrap();
 }
 
 #[test]

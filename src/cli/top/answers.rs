@@ -84,6 +84,7 @@ pub(super) struct Shares {
     pub(super) rejected: u64,
     pub(super) refused: u64,
     pub(super) unanswered: u64,
+    pub(super) lost: u64,
     pub(super) accepted_difficulty: f64,
 }
 

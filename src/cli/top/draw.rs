@@ -115,7 +115,7 @@ fn figures(state: &State, seen: &Seen) -> [Figure; FIGURES] {
         good("shares", units::count(shares.accepted)),
         good("rejected", units::count(shares.rejected)),
         good("refused", units::count(shares.refused)),
-        good("unansw.", units::count(shares.unanswered)),
+        good("unansw.", units::count(shares.unanswered.saturating_add(shares.lost))),
         good("workers", units::count(workers.known as u64)),
         ("waiting", units::count(status.miners_waiting), status.miners_waiting > 0),
         good("blocked", units::count(status.blocked_addresses)),

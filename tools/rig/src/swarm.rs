@@ -25,6 +25,8 @@ pub use report::{Percentiles, ShareCounts, SwarmReport};
 const USER_PREFIX_BYTES_MAX: usize = 256;
 /// Answers a closed loop may leave open per miner.
 const IN_FLIGHT_MAX: usize = 1024;
+/// Workers of a miner.
+const WORKERS_MAX: usize = 100;
 
 /// What the swarm does. `Default` is 50 idle miners on port 3333 of this host for ten seconds.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct SwarmConfig {
     pub duration: Duration,
     /// Miner number `i` authorizes as `{prefix}.{i:05}`.
     pub user_prefix: String,
+    /// Workers that each miner authorizes, 1..=100: beside its own name `{prefix}.{i:05}-{k:02}`. Its shares are theirs in turn.
+    pub workers: usize,
     pub password: String,
     /// Connect from many addresses of 127.0.0.0/8. Does nothing unless the target is an IPv4 loopback address.
     pub spread_sources: bool,
@@ -51,6 +55,8 @@ pub struct SwarmConfig {
     pub seed: u64,
     /// How long to wait for the last answers after the measured phase; it ends as soon as all are there.
     pub settle: Duration,
+    /// How long miners stay connected after the last answer, sending nothing; `stop` ends it.
+    pub stay: Duration,
     /// Ends the measured phase early, when so many shares have been sent in all. Each miner sends an equal part; the
     /// part of a miner that is gone stays unsent.
     pub answers_target: Option<u64>,
@@ -69,6 +75,7 @@ impl Default for SwarmConfig {
             load: Load::Idle,
             duration: Duration::from_secs(10),
             user_prefix: "rig".to_owned(),
+            workers: 1,
             password: "x".to_owned(),
             spread_sources: true,
             quirks: Quirks::default(),
@@ -76,6 +83,7 @@ impl Default for SwarmConfig {
             pacing: Pacing::Sleep,
             seed: 1,
             settle: Duration::from_secs(5),
+            stay: Duration::ZERO,
             answers_target: None,
             handshake_timeout: Duration::from_secs(15),
             job_clock: None,
@@ -134,6 +142,8 @@ pub enum Phase {
     Measure,
     /// Waiting for the last answers.
     Settle,
+    /// All is answered, and miners are still connected.
+    Stay,
 }
 
 /// A glance at a run, given to the caller about five times a second.
@@ -190,6 +200,9 @@ pub fn run(
 fn check(config: &SwarmConfig) -> Result<(), SwarmError> {
     if config.user_prefix.len() > USER_PREFIX_BYTES_MAX {
         return Err(SwarmError::Config("the user prefix is longer than 256 bytes"));
+    }
+    if !(1..=WORKERS_MAX).contains(&config.workers) {
+        return Err(SwarmError::Config("the workers of a miner must be 1..=100"));
     }
     match config.load {
         Load::Idle => {}

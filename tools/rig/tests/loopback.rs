@@ -72,6 +72,21 @@ fn an_uneven_target_is_met_exactly() {
 }
 
 #[test]
+fn a_miner_with_several_workers_authorizes_each_and_sends_for_each() {
+    for pipelined in [true, false] {
+        let (swarm, pool) = run_against(PoolConfig::default(), |config| {
+            (config.connections, config.workers) = (7, 3);
+            config.answers_target = Some(100);
+            config.quirks.pipelined = pipelined;
+        });
+        // A share of a worker that was not authorized would be rejected.
+        assert_clean(&swarm, &pool, 100);
+        assert_eq!((swarm.shares.accepted, pool.authorizes, pool.users_distinct), (100, 21, 21));
+        assert!(pool.users.iter().any(|user| user == "rig.00006-02"), "{:?}", pool.users);
+    }
+}
+
+#[test]
 fn every_id_style_and_handshake_is_understood() {
     for ids in [IdStyle::Unique, IdStyle::AlwaysFour, IdStyle::Strings, IdStyle::Large] {
         for (pipelined, version_bits) in [(true, true), (false, false)] {

@@ -11,9 +11,11 @@ use crate::stats::Stats;
 use crate::tick::Tick;
 use crate::wire::{Envelope, Json, fingerprint};
 use crate::workers::Workers;
+use serde::{Deserialize, Serialize};
 
 /// Tells jobs apart. Pools give ids of any kind; a session keeps eight bytes of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct JobId(u64);
 
 impl JobId {

@@ -4,6 +4,7 @@ use crate::limits::{EXTRANONCE2_BYTES_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX, USER_
 use crate::message::{Method, is_hex_text};
 use crate::session::Reject;
 use crate::wire::{Envelope, Json, JsonKind, fingerprint};
+use serde::{Deserialize, Serialize};
 
 /// A checked message of a miner.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +52,8 @@ pub struct Submit<'t> {
 }
 
 /// `mining.configure`: what was asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Configure {
     /// The extensions, of those that BIP310 names.
     pub asked: Asked,
@@ -60,7 +62,8 @@ pub struct Configure {
 }
 
 /// Extensions of BIP310 that a miner may ask for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asked {
     /// `version-rolling`
     pub version_rolling: bool,

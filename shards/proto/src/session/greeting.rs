@@ -3,7 +3,10 @@
 //! One piece of memory for all of it: a farm has thousands of these, and reads one when a pool is lost. It refuses to keep
 //! more than [`GREETING_BYTES_MAX`]; a miner that said more cannot be moved.
 
-use crate::limits::GREETING_BYTES_MAX;
+use super::packed::{PackedGreeting, UnpackError};
+use crate::limits::{GREETING_BYTES_MAX, MINER_LINE_BYTES_MAX};
+use crate::message::{Method, MinerMessage};
+use crate::wire::Parser;
 
 /// Bytes before each line: what it is, a worker's fingerprint, and its length.
 const HEAD_BYTES: usize = 1 + 8 + 4;
@@ -22,6 +25,18 @@ pub(super) enum Part {
 }
 
 impl Part {
+    /// Which part this is; `None` for what is not kept.
+    fn of(method: Method, message: &MinerMessage<'_>) -> Option<Part> {
+        match message {
+            MinerMessage::Configure(configure) if configure.asked.version_rolling => Some(Part::Configure),
+            MinerMessage::Configure(_) => Some(Part::Extensions),
+            MinerMessage::Subscribe(_) => Some(Part::Subscribe),
+            MinerMessage::Authorize(authorize) => Some(Part::Authorize(authorize.worker())),
+            MinerMessage::Request(_) => method.suggests_difficulty().then_some(Part::Suggest),
+            MinerMessage::Submit(_) | MinerMessage::ExtranonceSubscribe | MinerMessage::Answer => None,
+        }
+    }
+
     fn head(self) -> (u8, u64) {
         match self {
             Part::Configure => (0, 0),
@@ -76,18 +91,55 @@ impl Greeting {
         self.records().map(|(_, line)| line)
     }
 
-    fn records(&self) -> impl Iterator<Item = ((u8, u64), &[u8])> {
-        let mut rest = &*self.bytes;
-        std::iter::from_fn(move || {
-            let (kind, behind) = rest.split_first()?;
-            let (worker, behind) = behind.split_first_chunk::<8>()?;
-            let (length, behind) = behind.split_first_chunk::<4>()?;
-            let length = u32::from_le_bytes(*length) as usize;
-            let (line, behind) = behind.split_at_checked(length)?;
-            rest = behind;
-            Some(((*kind, u64::from_le_bytes(*worker)), line))
-        })
+    pub(super) fn pack(&self) -> Option<PackedGreeting> {
+        let lines = self.lines().map(|line| Some(str::from_utf8(line).ok()?.to_owned()));
+        Some(PackedGreeting { is_whole: self.is_whole(), lines: lines.collect::<Option<_>>()? })
     }
+
+    /// Each line is read again, since it will be said to a pool. `workers`: the fingerprints of those that the miner asked for.
+    pub(super) fn unpack(
+        packed: &PackedGreeting,
+        parser: &mut Parser,
+        workers: &[u64],
+    ) -> Result<Greeting, UnpackError> {
+        let mut bytes = Vec::new();
+        for line in packed.lines.iter().map(|line| line.as_bytes()) {
+            if line.len() > MINER_LINE_BYTES_MAX || bytes.len() + HEAD_BYTES + line.len() > GREETING_BYTES_MAX
+            {
+                return Err(UnpackError::TooMuch("greeting"));
+            }
+            let is_line = memchr::memchr(b'\n', line).is_some_and(|end| end + 1 == line.len());
+            let read = parser.read(line, |envelope| match MinerMessage::read(envelope) {
+                Ok((method, message)) => Part::of(method, &message),
+                Err(_) => None,
+            });
+            let head = read.ok().flatten().filter(|_| is_line).map(|part| (part, part.head()));
+            let head = head.filter(|(part, head)| {
+                let is_known = !matches!(part, Part::Authorize(worker) if !workers.contains(worker));
+                is_known && records(&bytes).all(|(kept, _)| kept != *head)
+            });
+            let (_, head) = head.ok_or(UnpackError::Impossible("a line of the greeting"))?;
+            push(&mut bytes, head, line);
+        }
+        Ok(Greeting { bytes: bytes.into(), is_too_long: !packed.is_whole })
+    }
+
+    fn records(&self) -> impl Iterator<Item = ((u8, u64), &[u8])> {
+        records(&self.bytes)
+    }
+}
+
+fn records(bytes: &[u8]) -> impl Iterator<Item = ((u8, u64), &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (kind, behind) = rest.split_first()?;
+        let (worker, behind) = behind.split_first_chunk::<8>()?;
+        let (length, behind) = behind.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (line, behind) = behind.split_at_checked(length)?;
+        rest = behind;
+        Some(((*kind, u64::from_le_bytes(*worker)), line))
+    })
 }
 
 fn push(bytes: &mut Vec<u8>, (kind, worker): (u8, u64), line: &[u8]) {

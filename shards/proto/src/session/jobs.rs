@@ -3,6 +3,7 @@
 //! It refuses to judge what it cannot know: where a job may be alive that it had to forget, or that came before it began to
 //! listen, a job that it does not know is nobody's fault.
 
+use super::packed::{Exact, PackedJob, PackedJobs, UnpackError};
 use crate::limits::{JOBS_MAX, NTIME_AHEAD_S_MAX, VOID_JOB_GRACE_US};
 use crate::message::{JobId, Notify};
 use crate::proof::WorkId;
@@ -98,6 +99,29 @@ impl Jobs {
     pub(super) fn clear(&mut self) {
         self.known.clear();
         self.whole_from = None;
+    }
+
+    pub(super) fn pack(&self) -> PackedJobs {
+        let pack = |job: &Job| {
+            // The works that jobs are hashed by stay with their shard: shares of these jobs are not hashed elsewhere.
+            let Job { id, difficulty, at, ntime, mask, number: _, extranonce: _, work: _, is_clean } = *job;
+            PackedJob { id, difficulty: Exact(difficulty), at, ntime, mask, is_clean }
+        };
+        let first = self.known.first().map_or(0, |first| first.number);
+        PackedJobs { known: self.known.iter().map(pack).collect(), first, whole_from: self.whole_from }
+    }
+
+    pub(super) fn unpack(packed: &PackedJobs, now: Tick) -> Result<Jobs, UnpackError> {
+        if packed.known.len() > JOBS_MAX {
+            return Err(UnpackError::TooMuch("jobs"));
+        }
+        let numbers = std::iter::successors(Some(packed.first), |number| Some(number.wrapping_add(1)));
+        let unpack = |(job, number): (&PackedJob, u8)| {
+            let PackedJob { id, difficulty: Exact(difficulty), at, ntime, mask, is_clean } = *job;
+            Job { id, difficulty, at: at.by(now), ntime, mask, number, extranonce: 0, work: None, is_clean }
+        };
+        let known = packed.known.iter().zip(numbers).map(unpack).collect();
+        Ok(Jobs { known, whole_from: packed.whole_from })
     }
 
     /// Takes a new job; true when older ones had to be forgotten for it. `jobs_us`: how long a job is good once there is a

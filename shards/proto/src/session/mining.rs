@@ -1,9 +1,11 @@
 //! The work a miner has: where its shares live, how hard they are, which jobs it knows.
 
+use super::ClientId;
 use super::jobs::Jobs;
+use super::packed::{Exact, PackedWork, UnpackError};
 use super::repeats::Repeats;
-use crate::limits::EXTRANONCE2_MOVE_BYTES;
-use crate::message::{JobId, Notify, Submit, SubscribeResult};
+use crate::limits::{EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, EXTRANONCE2_MOVE_BYTES};
+use crate::message::{JobId, Notify, Submit, SubscribeResult, is_hex_text};
 use crate::proof::Extranonce1;
 use crate::tick::Tick;
 use smallvec::SmallVec;
@@ -26,6 +28,51 @@ pub struct Mining {
 }
 
 impl Mining {
+    /// None yet, of this client.
+    pub(super) fn of(client: ClientId) -> Mining {
+        Mining { repeats: Repeats::of(client), ..Mining::default() }
+    }
+
+    pub(super) fn pack(&self) -> Option<PackedWork> {
+        Some(PackedWork {
+            extranonce1: str::from_utf8(&self.extranonce1).ok()?.to_owned(),
+            extranonce2_size: self.extranonce2_size,
+            next_extranonce2_size: self.next_extranonce2_size,
+            difficulty: Exact(self.difficulty),
+            next_difficulty: Exact(self.next_difficulty),
+            version_mask: self.version_mask,
+            pool_mask: self.pool_mask,
+            jobs: self.jobs.pack(),
+            repeats: self.repeats.pack(),
+        })
+    }
+
+    pub(super) fn unpack(packed: &PackedWork, now: Tick) -> Result<Mining, UnpackError> {
+        let extranonce1 = &packed.extranonce1;
+        if extranonce1.len() > 2 * EXTRANONCE1_BYTES_MAX {
+            return Err(UnpackError::TooMuch("extranonce1"));
+        }
+        if !extranonce1.len().is_multiple_of(2) || !is_hex_text(extranonce1) {
+            return Err(UnpackError::Impossible("extranonce1"));
+        }
+        let sizes = [packed.extranonce2_size, packed.next_extranonce2_size];
+        if !sizes.iter().flatten().all(|size| (1..=EXTRANONCE2_BYTES_MAX).contains(&usize::from(*size))) {
+            return Err(UnpackError::Impossible("extranonce2_size"));
+        }
+        Ok(Mining {
+            extranonce1: SmallVec::from_slice(extranonce1.as_bytes()),
+            extranonce_number: 0,
+            extranonce2_size: packed.extranonce2_size,
+            next_extranonce2_size: packed.next_extranonce2_size,
+            difficulty: packed.difficulty.0,
+            next_difficulty: packed.next_difficulty.0,
+            version_mask: packed.version_mask,
+            pool_mask: packed.pool_mask,
+            jobs: Jobs::unpack(&packed.jobs, now)?,
+            repeats: Repeats::unpack(&packed.repeats)?,
+        })
+    }
+
     /// The difficulty of the newest job; zero before the first.
     #[must_use]
     pub fn difficulty(&self) -> f64 {

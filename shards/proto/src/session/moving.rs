@@ -33,6 +33,16 @@ impl Tag {
         self != Tag::default()
     }
 
+    /// Which it is, from zero for none.
+    pub(super) fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The one of this number, if there is one.
+    pub(super) fn numbered(number: u8) -> Option<Tag> {
+        (number <= TAGS).then_some(Tag(number))
+    }
+
     fn bytes(self) -> [u8; 2] {
         [b'f' + self.0, TAG_SIGN]
     }

@@ -2,6 +2,8 @@
 //!
 //! cpuminer sends every share with id 4, so one id may wait many times over.
 
+use super::Client;
+use super::packed::{Exact, PackedAsked, PackedRequest, UnpackError};
 use crate::limits::PENDING_MAX;
 use crate::message::Configure;
 use crate::proof::Trial;
@@ -183,6 +185,48 @@ impl Pending {
         self.remove(index)
     }
 
+    /// `None` where something is asked that is asked only in the middle of a move.
+    pub(super) fn pack(&self, client: &Client) -> Option<Vec<PackedRequest>> {
+        let pack = |request: &Request| {
+            let asked = match request.asked {
+                Asked::Subscribe => PackedAsked::Subscribe,
+                Asked::Authorize(worker) => PackedAsked::Authorize(client.number_of(worker)?),
+                Asked::AuthorizeAgain(worker) => PackedAsked::AuthorizeAgain(client.number_of(worker)?),
+                Asked::Submit { worker, difficulty, trial: _ } => {
+                    PackedAsked::Submit { worker: client.number_of_id(worker), difficulty: Exact(difficulty) }
+                }
+                Asked::Configure(configure) => PackedAsked::Configure(configure),
+                Asked::Own => PackedAsked::Own,
+                Asked::Other => PackedAsked::Other,
+                Asked::SubscribeAgain | Asked::ConfigureAgain(_) => return None,
+            };
+            let id = str::from_utf8(request.id.raw()).ok()?.to_owned();
+            Some(PackedRequest { id, at: request.at, asked })
+        };
+        self.requests.iter().map(pack).collect()
+    }
+
+    /// Requests of a client that has joined its workers already. `ids`: what [`check_packed`] found.
+    pub(super) fn unpack(packed: &[PackedRequest], ids: Vec<Id>, client: &Client, now: Tick) -> Pending {
+        let mut pending = Pending::default();
+        for (request, id) in packed.iter().zip(ids) {
+            let asked = match request.asked {
+                PackedAsked::Subscribe => Asked::Subscribe,
+                PackedAsked::Authorize(worker) => Asked::Authorize(client.numbered(worker).0),
+                PackedAsked::AuthorizeAgain(worker) => Asked::AuthorizeAgain(client.numbered(worker).0),
+                PackedAsked::Submit { worker, difficulty } => {
+                    let worker = worker.map_or(WorkerId::OTHERS, |worker| client.numbered(worker).1);
+                    Asked::Submit { worker, difficulty: difficulty.0, trial: None }
+                }
+                PackedAsked::Configure(configure) => Asked::Configure(configure),
+                PackedAsked::Own => Asked::Own,
+                PackedAsked::Other => Asked::Other,
+            };
+            pending.push(id, asked, request.at.by(now));
+        }
+        pending
+    }
+
     fn oldest_greeting(&self, is: impl Fn(&Asked) -> bool) -> Option<Tick> {
         if self.greetings == 0 {
             return None;
@@ -205,6 +249,27 @@ impl Pending {
     pub(crate) fn clear(&mut self) {
         *self = Pending::default();
     }
+}
+
+/// The ids of packed requests of a client with so many workers, if all of them can be.
+pub(super) fn check_packed(packed: &[PackedRequest], workers: usize) -> Result<Vec<Id>, UnpackError> {
+    if packed.len() > PENDING_MAX {
+        return Err(UnpackError::TooMuch("requests"));
+    }
+    let check = |request: &PackedRequest| {
+        let worker = match request.asked {
+            PackedAsked::Authorize(worker) | PackedAsked::AuthorizeAgain(worker) => Some(worker),
+            PackedAsked::Submit { worker, .. } => worker,
+            PackedAsked::Subscribe | PackedAsked::Configure(_) | PackedAsked::Own | PackedAsked::Other => {
+                None
+            }
+        };
+        if worker.is_some_and(|worker| usize::from(worker) >= workers) {
+            return Err(UnpackError::Impossible("the worker of a request"));
+        }
+        Id::read(&request.id).ok_or(UnpackError::Impossible("the id of a request"))
+    };
+    packed.iter().map(check).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! same.
 
 use super::ClientId;
+use super::packed::{Hex, PackedRepeats, UnpackError};
 use crate::limits::SHARES_KEPT_MAX;
 use crate::message::Submit;
 
@@ -18,10 +19,23 @@ const NUMBER_BITS: u32 = 8;
 pub(super) struct Repeats {
     prints: Vec<u64>,
     /// The one that is forgotten next, once there is no room.
-    oldest: usize,
+    oldest: u32,
+    /// What the mix begins with. It goes along when the session goes on in another process, where its client has another id.
+    seed: u32,
 }
 
 impl Repeats {
+    /// None yet, of this client.
+    pub(super) fn of(client: ClientId) -> Repeats {
+        let [.., a, b, c, d] = (client.0 ^ client.0 >> 32).to_be_bytes();
+        Repeats { seed: u32::from_be_bytes([a, b, c, d]), ..Repeats::default() }
+    }
+
+    /// The seed of its fingerprints.
+    pub(super) fn seed(&self) -> u32 {
+        self.seed
+    }
+
     /// Remembers a share; false when it was sent before.
     pub(super) fn take(&mut self, print: u64) -> bool {
         if self.prints.contains(&print) {
@@ -30,15 +44,15 @@ impl Repeats {
         if self.prints.len() < SHARES_KEPT_MAX {
             self.prints.push(print);
         } else {
-            self.prints[self.oldest] = print;
-            self.oldest = (self.oldest + 1) % SHARES_KEPT_MAX;
+            self.prints[self.oldest as usize] = print;
+            self.oldest = (self.oldest + 1) % SHARES_KEPT_MAX as u32;
         }
         true
     }
 
     /// Forgets the shares of all jobs but those whose number `is_kept`.
     pub(super) fn keep(&mut self, is_kept: impl Fn(u8) -> bool) {
-        self.prints.rotate_left(self.oldest);
+        self.prints.rotate_left(self.oldest as usize);
         self.oldest = 0;
         self.prints.retain(|print| is_kept(print.to_le_bytes()[0]));
     }
@@ -47,19 +61,37 @@ impl Repeats {
         self.prints.clear();
         self.oldest = 0;
     }
+
+    pub(super) fn pack(&self) -> PackedRepeats {
+        let (newer, older) = self.prints.split_at(self.oldest as usize);
+        let prints = older.iter().chain(newer).flat_map(|print| print.to_be_bytes()).collect();
+        PackedRepeats { prints: Hex(prints), seed: self.seed }
+    }
+
+    pub(super) fn unpack(packed: &PackedRepeats) -> Result<Repeats, UnpackError> {
+        let (prints, rest) = packed.prints.0.as_chunks::<8>();
+        if prints.len() > SHARES_KEPT_MAX {
+            return Err(UnpackError::TooMuch("shares"));
+        }
+        if !rest.is_empty() {
+            return Err(UnpackError::Impossible("shares"));
+        }
+        let prints = prints.iter().map(|print| u64::from_be_bytes(*print)).collect();
+        Ok(Repeats { prints, oldest: 0, seed: packed.seed })
+    }
 }
 
 /// The fingerprint of a share for the job of this number. Values count, not spellings. No bits at all are not the same as
-/// bits that are zero: a job may have some of its own.
-pub(super) fn fingerprint(submit: &Submit<'_>, job: u8, client: ClientId) -> u64 {
+/// bits that are zero: a job may have some of its own. `seed`: that of [`Repeats::seed`].
+pub(super) fn fingerprint(submit: &Submit<'_>, job: u8, seed: u32) -> u64 {
     let extranonce2 = u128::from_str_radix(submit.extranonce2, 16).unwrap_or(0).to_le_bytes();
     let [low, high] = [&extranonce2[..8], &extranonce2[8..]]
         .map(|half| half.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     let bits = submit.version_bits.map_or(u64::MAX, u64::from);
     let times = u64::from(submit.ntime) << 32 | u64::from(submit.nonce);
     let size = submit.extranonce2.len() as u64;
-    let mixed =
-        [low, high, times, bits, size, u64::from(job)].iter().fold(client.0, |mix, word| spread(mix ^ word));
+    let words = [low, high, times, bits, size, u64::from(job)];
+    let mixed = words.iter().fold(u64::from(seed), |mix, word| spread(mix ^ word));
     mixed << NUMBER_BITS | u64::from(job)
 }
 
@@ -78,11 +110,11 @@ mod tests {
     use std::collections::HashSet;
 
     /// The fingerprint of a share with these parameters behind its job.
-    fn print_of(params: &str, job: u8, client: u64) -> u64 {
+    fn print_of(params: &str, job: u8, seed: u32) -> u64 {
         let line =
             format!("{{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"a.b\",\"1a\",{params}]}}\n");
         let read = Parser::default().read(line.as_bytes(), |envelope| match MinerMessage::read(envelope) {
-            Ok((_, MinerMessage::Submit(submit))) => fingerprint(&submit, job, ClientId(client)),
+            Ok((_, MinerMessage::Submit(submit))) => fingerprint(&submit, job, seed),
             other => panic!("{other:?}"),
         });
         read.unwrap()

@@ -35,7 +35,7 @@ impl Session {
             return Err(Reject::BadVersionBits);
         }
         if cx.now.since(terms.since) < cx.policy.submissions_us {
-            let print = fingerprint(submit, terms.number, self.client.id);
+            let print = fingerprint(submit, terms.number, self.client.mining.repeats.seed());
             if !self.client.mining.repeats.take(print) {
                 return Err(Reject::DuplicateShare);
             }
@@ -100,11 +100,16 @@ impl Session {
     pub(super) fn count_verdict<P: Stage>(&mut self, cx: &mut Cx<'_, P>, verdict: Verdict) {
         match verdict {
             Verdict::Accepted => {
+                self.client.tally.accepted(cx.now);
                 self.client.bad_shares = self.client.bad_shares.saturating_sub(1);
                 self.client.is_credited = true;
             }
-            Verdict::Rejected(_) if self.client.is_credited => {}
-            Verdict::Rejected(_) => self.count_bad_share(cx),
+            Verdict::Rejected(_) => {
+                self.client.tally.rejected();
+                if !self.client.is_credited {
+                    self.count_bad_share(cx);
+                }
+            }
         }
     }
 

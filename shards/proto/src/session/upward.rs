@@ -272,6 +272,7 @@ impl Session {
         cx.out.refused = Some(reject);
         if let Some(worker) = worker {
             cx.stats.counts.shares.refused += 1;
+            self.client.tally.refused();
             let pool = (reject.fault() == Some(Fault::Share)).then_some(self.pool);
             cx.workers.refused(worker, reject, pool, cx.now);
         }

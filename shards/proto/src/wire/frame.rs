@@ -26,6 +26,17 @@ impl Carry {
         self.since = now;
     }
 
+    /// The unfinished line, with the time when it began.
+    pub(crate) fn parts(&self) -> (&[u8], Tick) {
+        (&self.bytes, self.since)
+    }
+
+    /// An unfinished line of a direction in which lines have at most `cap` bytes; `None` for what is none.
+    pub(crate) fn of_parts(bytes: Vec<u8>, since: Tick, cap: usize) -> Option<Carry> {
+        let is_unfinished = bytes.len() < cap && memchr::memchr(b'\n', &bytes).is_none();
+        is_unfinished.then_some(Carry { bytes, since })
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn len(&self) -> usize {

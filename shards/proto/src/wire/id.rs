@@ -1,7 +1,8 @@
 //! Request ids: kept and echoed as the bytes that came.
 
+use crate::limits::ID_BYTES_MAX;
 use simd_json::OwnedValue;
-use simd_json::prelude::ValueAsScalar;
+use simd_json::prelude::{TypedScalarValue, ValueAsScalar};
 use smallvec::SmallVec;
 
 /// A request id as written in the message: a number, a string with its quotes, or `null`.
@@ -19,6 +20,16 @@ impl Id {
     #[must_use]
     pub fn from_raw(raw: &[u8]) -> Id {
         Id(SmallVec::from_slice(raw))
+    }
+
+    /// Takes an id as it is written, if it is one that a message may have.
+    #[must_use]
+    pub(crate) fn read(raw: &str) -> Option<Id> {
+        let is_bare =
+            raw.len() <= ID_BYTES_MAX && raw.trim_ascii() == raw && raw.bytes().all(|byte| byte >= b' ');
+        let value = decode(raw.as_bytes()).filter(|_| is_bare)?;
+        let is_id = value.as_str().is_some() || value.cast_f64().is_some() || value.is_null();
+        is_id.then(|| Id::from_raw(raw.as_bytes()))
     }
 
     /// The bytes to echo.

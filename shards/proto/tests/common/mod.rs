@@ -4,8 +4,8 @@ use loka_proto::limits::{
     EARLY_BYTES_MAX, GREETING_BYTES_MAX, HELD_BYTES_MAX, MINER_LINE_BYTES_MAX, POOL_LINE_BYTES_MAX,
 };
 use loka_proto::{
-    ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, Parser, Policy, PoolId,
-    PoolLoss, Session, Stats, Tick, WorkerCounts, Workers,
+    ClientId, Cx, Intent, JobBodies, MessagePipeline, MessagePipelineBuilder, Out, PackedSession, Parser,
+    Policy, PoolId, PoolLoss, Session, Stats, Tick, UnpackError, WorkerCounts, Workers,
 };
 
 /// One thing that happens to a session.
@@ -40,6 +40,12 @@ pub(crate) struct Harness {
     workers: Workers,
     /// What was told of workers.
     told: WorkerCounts,
+    /// Processes that the session was in before.
+    pub(crate) handed_over: u64,
+    /// The session goes on elsewhere: it is over and has not ended.
+    is_leaving: bool,
+    /// Some of its workers have no name, and are not known.
+    pub(crate) has_others: bool,
 }
 
 impl Harness {
@@ -59,6 +65,9 @@ impl Harness {
             jobs: JobBodies::default(),
             workers: Workers::default(),
             told: WorkerCounts::default(),
+            handed_over: 0,
+            is_leaving: false,
+            has_others: false,
         }
     }
 
@@ -117,6 +126,63 @@ impl Harness {
         self.check_workers();
     }
 
+    /// What the session is when it is packed; `None` where it cannot be now.
+    #[allow(dead_code, reason = "not every test hands sessions over")]
+    pub(crate) fn packed(&self) -> Option<String> {
+        let packed = self.session.pack(&self.workers);
+        assert_eq!(packed.is_some(), self.session.can_be_packed());
+        let text = packed.map(|packed| serde_json::to_string(&packed).expect("plain data"));
+        assert!(text.as_ref().is_none_or(|text| text.len() <= PackedSession::JSON_BYTES_MAX));
+        text
+    }
+
+    /// If the session can be packed, it goes on in another process, in which nothing is known, with another client id.
+    #[allow(dead_code, reason = "not every test hands sessions over")]
+    pub(crate) fn hand_over(&mut self) {
+        let Some(packed) = self.packed() else { return };
+        self.go_on_as(&packed).unwrap_or_else(|error| panic!("{error}: {packed}"));
+        // The same again, but for what the two processes call it.
+        assert_eq!(self.packed(), Some(packed));
+    }
+
+    /// What this text says goes on in the place of the session, if it says what a session can be.
+    #[allow(dead_code, reason = "not every test hands sessions over")]
+    pub(crate) fn go_on_as(&mut self, packed: &str) -> Result<(), String> {
+        let packed: PackedSession = serde_json::from_str(packed).map_err(|error| error.to_string())?;
+        let (mut workers, mut jobs, mut out) = (Workers::default(), JobBodies::default(), Out::default());
+        let mut stats = Stats::default();
+        let mut cx = Cx {
+            now: self.now,
+            out: &mut out,
+            stats: &mut stats,
+            policy: &self.policy,
+            pipeline: &mut self.pipeline,
+            jobs: &mut jobs,
+            workers: &mut workers,
+        };
+        let (id, pool) = (ClientId(self.session.client().id.0 + 1), self.session.pool());
+        let unpacked = Session::unpack(&mut cx, &mut self.parser, &packed, id, pool);
+        assert!(out.to_miner.is_empty() && out.to_pool.is_empty(), "nobody is told");
+        let session = match unpacked {
+            Ok(session) => session,
+            Err(error) => {
+                assert!(workers.is_empty() && stats.counts == Stats::default().counts, "counted for nothing");
+                return Err(UnpackError::to_string(&error));
+            }
+        };
+        // Only now is it over here.
+        self.is_leaving = true;
+        self.call(|session, cx, _| session.handed_over(cx));
+        self.is_leaving = false;
+        assert!(self.workers.is_empty(), "workers that nobody has any more");
+        self.handed_over += 1;
+        (self.session, self.workers, self.jobs) = (session, workers, jobs);
+        self.stats.merge(&stats);
+        self.check();
+        self.check_workers();
+        Ok(())
+    }
+
     /// What was told of workers is what was counted in all, and none of them outlives its connection.
     fn check_workers(&mut self) {
         let mut news = Vec::new();
@@ -127,7 +193,8 @@ impl Harness {
         assert_eq!(told.rejected.map(u64::from), shares.rejected);
         assert_eq!((u64::from(told.unanswered), u64::from(told.lost)), (shares.unanswered, shares.lost));
         assert_eq!(told.refusals(), shares.refused);
-        assert_eq!(self.workers.is_empty(), self.session.is_over() || self.session.client().workers() == 0);
+        let has_none = self.session.is_over() || self.session.client().workers() == 0;
+        assert!(self.workers.is_empty() == has_none || self.has_others, "{} workers", self.workers.len());
     }
 
     /// What holds after every call.
@@ -137,9 +204,16 @@ impl Harness {
         assert!(session.bytes_held() <= held_max, "holds {} bytes", session.bytes_held());
         assert!(session.bytes_kept() <= GREETING_BYTES_MAX, "keeps {} bytes", session.bytes_kept());
         let told = shares.accepted + shares.rejected.iter().sum::<u64>() + shares.unanswered + shares.lost;
+        let told = told + shares.handed_over;
         assert_eq!(shares.forwarded, told + session.shares_in_flight() as u64, "shares balance: {shares:?}");
         let closes = self.intents.iter().filter(|i| matches!(i, Intent::Close(_))).count();
-        assert_eq!(closes, usize::from(session.is_over()), "one Close for each end: {:?}", self.intents);
+        let has_ended = session.is_over() && !self.is_leaving;
+        assert_eq!(closes, usize::from(has_ended), "one Close for each end: {:?}", self.intents);
+        assert_eq!(
+            self.stats.counts.ends.iter().sum::<u64>(),
+            u64::from(has_ended),
+            "an end is counted once"
+        );
         if session.is_over() {
             assert_eq!((session.bytes_held(), session.requests_pending()), (0, 0), "an end frees everything");
             assert_eq!(session.poll_timeout(&self.policy), None, "an end leaves no timer");

@@ -16,9 +16,29 @@ pub(crate) enum Cut {
     Joined,
     /// Reads of so many bytes.
     Every(usize),
+    /// A read for each send, after each of which the session goes on in another process if it can.
+    HandedOver,
+    /// The same with up to twenty reads for each send.
+    HandedOverSplit,
 }
 
-pub(crate) const CUTS: [Cut; 4] = [Cut::Whole, Cut::Joined, Cut::Every(1), Cut::Every(7)];
+pub(crate) const CUTS: [Cut; 6] =
+    [Cut::Whole, Cut::Joined, Cut::Every(1), Cut::Every(7), Cut::HandedOver, Cut::HandedOverSplit];
+
+impl Cut {
+    /// The most bytes of a send of this length that one read has.
+    fn size(self, length: usize) -> usize {
+        match self {
+            Cut::Whole | Cut::Joined | Cut::HandedOver => length.max(1),
+            Cut::Every(size) => size,
+            Cut::HandedOverSplit => length / 20 + 11,
+        }
+    }
+
+    fn hands_over(self) -> bool {
+        matches!(self, Cut::HandedOver | Cut::HandedOverSplit)
+    }
+}
 
 /// Where the session's outputs stand against the script.
 struct Player {
@@ -53,6 +73,9 @@ fn play_one(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
             }
             for event in pieces(event, cut) {
                 player.harness.event(&event);
+                if cut.hands_over() {
+                    player.harness.hand_over();
+                }
             }
             last = &step.at;
         }
@@ -72,14 +95,20 @@ fn is_same_side(before: &What, now: &What) -> bool {
 }
 
 fn pieces(event: &Event, cut: Cut) -> Vec<Event> {
-    match (event, cut) {
-        (Event::Miner(bytes), Cut::Every(size)) => {
-            bytes.chunks(size).map(|b| Event::Miner(b.to_vec())).collect()
+    match event {
+        Event::Miner(bytes) if !bytes.is_empty() => {
+            bytes.chunks(cut.size(bytes.len())).map(|b| Event::Miner(b.to_vec())).collect()
         }
-        (Event::Pool(bytes), Cut::Every(size)) => {
-            bytes.chunks(size).map(|b| Event::Pool(b.to_vec())).collect()
+        Event::Pool(bytes) if !bytes.is_empty() => {
+            bytes.chunks(cut.size(bytes.len())).map(|b| Event::Pool(b.to_vec())).collect()
         }
-        _ => vec![event.clone()],
+        Event::Miner(_)
+        | Event::Pool(_)
+        | Event::PoolUp(_)
+        | Event::PoolDown(_)
+        | Event::MinerEof
+        | Event::Drain { .. }
+        | Event::Wait { .. } => vec![event.clone()],
     }
 }
 
@@ -162,7 +191,7 @@ impl Player {
         let unknown = || format!("unknown metric {name}");
         let words: Vec<&str> = name.split('.').collect();
         let number = match words.as_slice() {
-            ["shares", "forwarded"] => counts.shares.forwarded,
+            ["shares", "forwarded"] => counts.shares.forwarded - counts.shares.handed_over,
             ["shares", "accepted"] => counts.shares.accepted,
             ["shares", "unanswered"] => counts.shares.unanswered,
             ["shares", "lost"] => counts.shares.lost,

@@ -5,7 +5,7 @@ use crate::ledger::{Kind, Ledger, Said, nonce_of, number_after, verdict_of};
 use crate::model::Model;
 use crate::moves::{Moves, check_pools, end_of};
 use crate::net::Lines;
-use crate::setting::{Pipeline, Shard};
+use crate::setting::{Pipeline, Process, Shard};
 use loka_proto::{
     ClientId, Cx, Direction, End, Intent, Out, Parser, Policy, PoolId, Session, Stats, Tick, limits,
 };
@@ -25,6 +25,14 @@ pub(crate) struct Outcome {
 pub(crate) struct Link {
     number: usize,
     pub(crate) session: Session,
+    /// The number of the process that it is in.
+    pub(crate) process: usize,
+    /// What it was called in each process that it was in.
+    pub(crate) clients: Vec<ClientId>,
+    /// It goes on in another process: here it is over and has not ended.
+    pub(crate) is_leaving: bool,
+    /// Shares in flight that it came with, to all of them together.
+    pub(crate) taken_over: u64,
     pub(crate) stats: Stats,
     pub(crate) has_dialed: bool,
     pub(crate) is_up: bool,
@@ -32,7 +40,7 @@ pub(crate) struct Link {
     pub(crate) moves: Moves,
     /// What the proxy says again to its present pool, by id, until that answers.
     again: BTreeMap<usize, usize>,
-    out: Out,
+    pub(crate) out: Out,
     from_miner: Lines,
     from_pool: Lines,
     lines_to_miner: u64,
@@ -41,10 +49,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(number: usize, now: u64) -> Link {
+    pub(crate) fn new(number: usize, client: ClientId, now: u64) -> Link {
         Link {
             number,
-            session: Session::new(ClientId(number as u64), Tick(now)),
+            session: Session::new(client, Tick(now)),
+            process: 0,
+            clients: vec![client],
+            is_leaving: false,
+            taken_over: 0,
             stats: Stats::default(),
             has_dialed: false,
             is_up: false,
@@ -73,16 +85,17 @@ impl Link {
     ) -> Outcome {
         let was_over = self.session.is_over();
         self.out.clear();
+        let Process { parser, jobs, workers } = &mut shard.processes[self.process];
         let mut cx = Cx {
             now: Tick(now),
             out: &mut self.out,
             stats: &mut self.stats,
             policy: &shard.policy,
             pipeline: &mut shard.pipeline,
-            jobs: &mut shard.jobs,
-            workers: &mut shard.workers,
+            jobs,
+            workers,
         };
-        what(&mut self.session, &mut cx, &mut shard.parser);
+        what(&mut self.session, &mut cx, parser);
         let intents: Vec<Intent> = std::iter::from_fn(|| self.session.poll_intent()).collect();
         if was_over {
             assert!(self.out.to_miner.is_empty() && self.out.to_pool.is_empty(), "output after the end");
@@ -341,7 +354,7 @@ impl Link {
     }
 
     fn check_intents(&mut self, intents: &[Intent], was_over: bool, is_pool_lost: bool) {
-        let is_over = self.session.is_over();
+        let is_over = self.session.is_over() && !self.is_leaving;
         assert!(is_over || !was_over, "a session that was over lives again");
         let closes = intents.iter().filter(|intent| matches!(intent, Intent::Close(_))).count();
         assert_eq!(
@@ -391,14 +404,18 @@ impl Link {
         let in_flight = self.session.shares_in_flight() as u64;
         assert_eq!(
             shares.forwarded,
-            shares.accepted + rejected + shares.unanswered + shares.lost + in_flight,
+            shares.accepted + rejected + shares.unanswered + shares.lost + shares.handed_over + in_flight,
             "{shares:?}"
         );
         assert_eq!(self.stats.submit_us.len(), shares.accepted + rejected, "one time per verdict");
         let of_method = |direction: Direction| {
             self.stats.counts.messages[direction.index()][loka_proto::Method::Submit.index()]
         };
-        assert_eq!(of_method(Direction::FromMiner), shares.forwarded + shares.refused, "{shares:?}");
+        let sent = shares.forwarded - self.taken_over;
+        assert_eq!(of_method(Direction::FromMiner), sent + shares.refused, "{shares:?}");
+        let tally = self.session.client().tally;
+        let told = [tally.accepted, tally.rejected, tally.refused].map(u64::from);
+        assert_eq!(told, [shares.accepted, rejected, shares.refused], "{tally:?}");
         assert_eq!(self.session.poll_timeout(policy).is_none(), self.session.is_over());
     }
 

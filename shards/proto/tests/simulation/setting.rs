@@ -71,6 +71,8 @@ pub(crate) struct Report {
     pub(crate) sessions: u64,
     pub(crate) events: u64,
     pub(crate) digest: u64,
+    /// Sessions that went on in another process, each time.
+    pub(crate) handed: u64,
     /// Pool connections that were lost, or could not be had.
     pub(crate) losses: Losses,
 }
@@ -112,15 +114,24 @@ impl Stage for Probe {
 
 pub(crate) type Pipeline = MessagePipeline<NoLog, ((), Probe)>;
 
+/// What the sessions of one shard share in one process.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) parser: Parser,
+    pub(crate) jobs: loka_proto::JobBodies,
+    /// Whom shares belong to.
+    pub(crate) workers: loka_proto::Workers,
+}
+
 /// What the sessions of one shard share.
 pub(crate) struct Shard {
     pub(crate) pipeline: Pipeline,
     pub(crate) probe: Probe,
     pub(crate) policy: Policy,
-    pub(crate) parser: Parser,
-    pub(crate) jobs: loka_proto::JobBodies,
-    /// Whom shares belong to.
-    pub(crate) workers: loka_proto::Workers,
+    /// The first, and those to which sessions were handed over.
+    pub(crate) processes: Vec<Process>,
+    /// Clients that were named so far, in all of them.
+    pub(crate) clients: u64,
     /// Whose account the miners work for at each pool.
     pub(crate) accounts: Vec<Account>,
 }
@@ -157,30 +168,34 @@ pub(crate) fn shard(rng: &mut Rng) -> Shard {
         jobs_us: rng.pick(&[8 * SECOND, 600 * SECOND]),
         submissions_us: rng.pick(&[10 * SECOND, 86_400 * SECOND]),
     };
-    Shard {
-        pipeline,
-        probe,
-        policy,
-        parser: loka_proto::Parser::default(),
-        jobs: loka_proto::JobBodies::default(),
-        workers: loka_proto::Workers::default(),
-        accounts,
+    Shard { pipeline, probe, policy, processes: vec![Process::default()], clients: 0, accounts }
+}
+
+impl Shard {
+    pub(crate) fn next_client(&mut self) -> ClientId {
+        self.clients += 1;
+        ClientId(self.clients - 1)
     }
 }
 
 /// What was counted of workers is what was counted in all, and none of them is kept when its connections have gone.
 pub(crate) fn check_workers(shard: &mut Shard, stats: &Stats) {
-    let (mut news, mut hashed) = (Vec::new(), Stats::default());
-    shard.jobs.prove(usize::MAX, &mut shard.workers, &mut hashed);
-    shard.workers.tell(usize::MAX, Tick(0), &mut news);
-    let (mut counts, mut sessions) = (WorkerCounts::default(), BTreeMap::<_, i64>::new());
-    for news in &news {
-        counts.merge(&news.counts);
-        *sessions.entry(news.name.clone()).or_default() += i64::from(news.sessions);
-    }
     let (shares, answers) = (&stats.counts.shares, &stats.counts.authorizations);
-    let mut events = Vec::new();
-    let missed = shard.workers.tell_events(&mut events);
+    let (mut counts, mut events, mut missed) = (WorkerCounts::default(), Vec::new(), 0);
+    let mut hashed = Stats::default();
+    for Process { workers, jobs, .. } in &mut shard.processes {
+        jobs.prove(usize::MAX, workers, &mut hashed);
+        let mut news = Vec::new();
+        workers.tell(usize::MAX, Tick(0), &mut news);
+        let mut sessions = BTreeMap::<_, i64>::new();
+        for news in &news {
+            counts.merge(&news.counts);
+            *sessions.entry(news.name.clone()).or_default() += i64::from(news.sessions);
+        }
+        missed += workers.tell_events(&mut events);
+        assert!(sessions.values().all(|sessions| *sessions == 0), "{sessions:?}");
+        assert!(workers.is_empty(), "{} workers kept", workers.len());
+    }
     assert_eq!(events.len() as u64 + missed, shares.refused + shares.rejected.iter().sum::<u64>());
     assert_eq!(u64::from(counts.accepted), shares.accepted);
     assert_eq!(counts.rejected.map(u64::from), shares.rejected);
@@ -188,8 +203,6 @@ pub(crate) fn check_workers(shard: &mut Shard, stats: &Stats) {
     assert_eq!((u64::from(counts.unanswered), u64::from(counts.lost)), (shares.unanswered, shares.lost));
     assert_eq!((u64::from(counts.granted), u64::from(counts.denied)), (answers.accepted, answers.refused));
     assert!((counts.accepted_difficulty - shares.accepted_difficulty).abs() < 1e-6);
-    assert!(sessions.values().all(|sessions| *sessions == 0), "{sessions:?}");
-    assert!(shard.workers.is_empty(), "{} workers kept", shard.workers.len());
 }
 
 /// Shows an event, for whoever looks for a fault.

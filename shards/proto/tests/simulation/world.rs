@@ -8,7 +8,7 @@ use crate::pool::{Character, Pool};
 use crate::rng::Rng;
 use crate::setting::check_workers;
 use crate::setting::{
-    DRAIN_US, Event, Found, Losses, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes,
+    DRAIN_US, Event, Found, Losses, Process, Report, SECOND, Shard, Side, dialing, shard, show, show_bytes,
 };
 use loka_proto::{End, Intent, PoolId, PoolLoss, Stats, Tick};
 use std::collections::BTreeMap;
@@ -33,6 +33,10 @@ pub(crate) struct World {
     ledger: Ledger,
     is_quiet: bool,
     shows: bool,
+    /// How often, of a thousand events, one is followed by a session's going on in another process, and the chance of that: its
+    /// own, so that all else of a run is the same with it and without.
+    handing: (u64, Rng),
+    handed: u64,
     /// Losses that no session counts, since it had no pool connection.
     losses: Losses,
     /// A fingerprint of all that happened.
@@ -57,6 +61,8 @@ impl World {
             ledger: Ledger::default(),
             is_quiet: false,
             shows,
+            handing: (handings_of(seed), Rng::new(!seed)),
+            handed: 0,
             losses: Losses::default(),
             digest: seed,
             rng,
@@ -69,7 +75,8 @@ impl World {
                 world.shard.accounts.iter().map(|_| Character::new(can_lose, rng)).collect::<Vec<_>>();
             world.pools.push(Pool::none(number, pools[0], rng));
             world.characters.push(pools);
-            world.links.push(Link::new(number, world.now));
+            let client = world.shard.next_client();
+            world.links.push(Link::new(number, client, world.now));
             let choppy = rng.percent(60);
             world.pipes.push(std::array::from_fn(|_| Pipe::new(choppy)));
             world.timers.push(u64::MAX);
@@ -79,6 +86,12 @@ impl World {
             world.follow(number, Outcome::default());
         }
         world
+    }
+
+    /// The same run, in which so many of a thousand events are followed by a handing over.
+    pub(crate) fn with_handings(mut self, of_thousand: u64) -> World {
+        self.handing.0 = of_thousand;
+        self
     }
 
     /// Miners work for a while, then what is on its way arrives, then the shard drains.
@@ -108,11 +121,14 @@ impl World {
             assert!(link.session.is_over(), "link {number} outlived its drain");
             link.check_model();
             self.ledger.check_refusals(number, false);
-            let seen =
-                self.shard.probe.0.borrow().get(&link.session.client().id).copied().unwrap_or_default();
-            assert_eq!(seen.closes, 1, "stages hear of each end once");
+            let mut verdicts = 0;
+            for client in &link.clients {
+                let seen = self.shard.probe.0.borrow().get(client).copied().unwrap_or_default();
+                assert_eq!(seen.closes, 1, "stages hear once of each end, and of each that goes elsewhere");
+                verdicts += seen.verdicts;
+            }
             let rejected: u64 = link.stats.counts.shares.rejected.iter().sum();
-            assert_eq!(seen.verdicts, link.stats.counts.shares.accepted + rejected);
+            assert_eq!(verdicts, link.stats.counts.shares.accepted + rejected);
             stats.merge(&link.stats);
         }
         check_workers(&mut self.shard, &stats);
@@ -120,7 +136,8 @@ impl World {
         assert_eq!(stats.counts.ends.iter().sum::<u64>(), sessions, "one end per session");
         let mut losses = self.losses;
         stats.pools.iter().for_each(|pool| losses.add(&pool.losses));
-        Report { stats, sessions, events: self.sequence, digest: self.digest, losses }
+        let (events, digest, handed) = (self.sequence, self.digest, self.handed);
+        Report { stats, sessions, events, digest, losses, handed }
     }
 
     /// Neither side has gone, so that every answer has a way.
@@ -174,7 +191,27 @@ impl World {
             }
             Event::Fails(link) => self.fails(link, End::SlowReader),
         }
+        self.hand_over();
         true
+    }
+
+    /// Perhaps a session goes on in another process: in a new one, or in one where others are already.
+    fn hand_over(&mut self) {
+        let (of_thousand, chance) = &mut self.handing;
+        if chance.below(1_000) >= *of_thousand {
+            return;
+        }
+        let any = |chance: &mut Rng, count: usize| {
+            usize::try_from(chance.below(count as u64)).expect("a small number")
+        };
+        let number = any(chance, self.links.len());
+        let process = any(chance, 2 * self.shard.processes.len()).min(self.shard.processes.len());
+        if process == self.shard.processes.len() {
+            self.shard.processes.push(Process::default());
+        }
+        let link = &mut self.links[number];
+        let is_handed = link.process != process && link.hand_over(&mut self.shard, process, self.now);
+        self.handed += u64::from(is_handed);
     }
 
     fn miner_acts(&mut self, link: usize) {
@@ -390,4 +427,9 @@ impl World {
             self.after(delay, Event::Timer(number));
         }
     }
+}
+
+/// How often sessions are handed over in the run of a seed, of a thousand events: never, now and then, or all the time.
+fn handings_of(seed: u64) -> u64 {
+    [0, 5, 50, 500][usize::try_from(seed % 4).unwrap_or(0)]
 }

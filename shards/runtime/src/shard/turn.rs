@@ -200,7 +200,10 @@ impl<P: Stage> Shard<P> {
             self.obey(command);
         }
         self.go_on_kicking();
+        self.go_on_answering();
         self.go_on_denying();
+        self.take_arrivals();
+        self.go_on_leaving();
         self.queues.take_timers(&mut self.wheel, self.now);
         self.serve_waiting_links();
         self.keep_warm();
@@ -212,7 +215,7 @@ impl<P: Stage> Shard<P> {
         self.reap();
         if self.accept_again.is_some_and(|again| self.now >= again) {
             self.accept_again = None;
-            self.watch_listeners(true);
+            self.watch_listeners(!self.is_leaving());
         }
         if self.now - self.last_report >= REPORT_US && self.mailbox.can_exchange() {
             self.finish_report();
@@ -231,9 +234,13 @@ impl<P: Stage> Shard<P> {
             }
             Command::Reload(new) => self.reload(&new),
             Command::Kick(address) => self.kick(address),
+            Command::Sessions(question) => self.be_asked(question),
             Command::Visitors(rules) => self.visitors.obey(&rules, self.now),
             Command::Memory(load) => self.load = load,
             Command::MinerTls(config) => self.plan.miner_tls = Some(super::tickets_of_its_own(&config)),
+            Command::HandOver(hand_over) => self.begin_leaving(hand_over),
+            Command::Stay => self.stay(),
+            Command::Arrivals(arrivals) => self.arrivals = Some(arrivals),
             Command::Drain { within_us } => self.drain(within_us),
         }
     }
@@ -286,7 +293,7 @@ impl<P: Stage> Shard<P> {
         self.last_report = self.now;
     }
 
-    fn watch_listeners(&self, on: bool) {
+    pub(super) fn watch_listeners(&self, on: bool) {
         for (index, socket) in self.listeners.iter().enumerate() {
             // Cannot fail for a descriptor that is in the set; if it does, the next pause tries again.
             let _ = self.poller.watch_listener(socket, Token::Listener(index).pack(), on);
@@ -360,7 +367,7 @@ impl<P: Stage> Shard<P> {
             return;
         }
         let mut link = Link::new(session, socket);
-        (link.front, link.address) = (front, address);
+        (link.front, link.address, link.since) = (front, address, self.now);
         entry.insert(Box::new(link));
         self.strangers.push(key, id, self.now);
         self.arm(key);

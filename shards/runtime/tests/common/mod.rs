@@ -9,8 +9,8 @@ use loka_proto::middleware::{Flow, Request, Stage, StageCx};
 use loka_proto::{Client, End, MessagePipelineBuilder, Method, Policy, PoolPolicy, Stats};
 use loka_rig::Submit;
 use loka_runtime::{
-    Command, ControlEnd, PoolPlan, Ready, ShardHandle, ShardPlan, Shell, Start, Steering, bind_all, cores,
-    mailbox, preflight, spawn,
+    Clock, Command, ControlEnd, PoolPlan, Ready, ShardHandle, ShardPlan, Shell, Start, Steering, bind_all,
+    cores, mailbox, preflight, spawn,
 };
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
@@ -150,7 +150,9 @@ impl Proxy {
             let stages = MessagePipelineBuilder::standard().add_middleware(PanicsOn(Method::Term));
             let pipeline = stages.add_middleware(setup.gate.take()).build();
             let ready = Ready(Box::new(|| {}));
-            let start = Start { spec, plan: plan.clone(), listeners, pipeline, mailbox, report, ready };
+            let clock = Clock::start();
+            let start =
+                Start { spec, plan: plan.clone(), clock, listeners, pipeline, mailbox, report, ready };
             handles.push(spawn(start).unwrap());
             ends.push(end);
         }

@@ -2,7 +2,7 @@
 
 use super::SwarmConfig;
 use super::ids::{AUTHORIZE, CONFIGURE, EXTRANONCE, SUBSCRIBE};
-use super::link::{EXTRANONCE2_BYTES_MAX, Heard, Link};
+use super::link::{EXTRANONCE2_BYTES_MAX, Heard, Link, push_user};
 use super::report::Tally;
 use crate::wire::{Message, hex_word};
 
@@ -47,6 +47,10 @@ impl Link {
         let unsent = |&serial: &u64| is_wanted(serial) && self.greeted.sent & Greeted::bit(serial) == 0;
         let serial = [CONFIGURE, SUBSCRIBE, EXTRANONCE, AUTHORIZE].into_iter().find(unsent)?;
         self.greeted.sent |= Greeted::bit(serial);
+        if serial == AUTHORIZE {
+            self.authorize(config);
+            return Some(serial);
+        }
         let out = self.outbox.buffer();
         out.extend_from_slice(b"{\"id\":");
         self.habits.ids.write(out, serial);
@@ -56,14 +60,24 @@ impl Link {
                  {{\"version-rolling.mask\":\"{ASKED_MASK}\",\"version-rolling.min-bit-count\":2}}]}}\n"
             ),
             SUBSCRIBE => ",\"method\":\"mining.subscribe\",\"params\":[\"loka-rig/0.1\"]}\n".to_owned(),
-            EXTRANONCE => ",\"method\":\"mining.extranonce.subscribe\",\"params\":[]}\n".to_owned(),
-            _ => {
-                let password = serde_json::Value::from(config.password.as_str());
-                format!(",\"method\":\"mining.authorize\",\"params\":[{},{password}]}}\n", self.user)
-            }
+            _ => ",\"method\":\"mining.extranonce.subscribe\",\"params\":[]}\n".to_owned(),
         };
         out.extend_from_slice(rest.as_bytes());
         Some(serial)
+    }
+
+    /// Asks for all of its workers, with one id: the answers are as many.
+    fn authorize(&mut self, config: &SwarmConfig) {
+        let password = serde_json::Value::from(config.password.as_str());
+        self.unauthorized = config.workers;
+        for worker in 0..config.workers as u64 {
+            let out = self.outbox.buffer();
+            out.extend_from_slice(b"{\"id\":");
+            self.habits.ids.write(out, AUTHORIZE);
+            out.extend_from_slice(b",\"method\":\"mining.authorize\",\"params\":[");
+            push_user(out, &self.user, worker);
+            out.extend_from_slice(format!(",{password}]}}\n").as_bytes());
+        }
     }
 
     /// Takes the answer to one of the greeting's requests.
@@ -81,6 +95,10 @@ impl Link {
         }
         if self.greeted.answered & bit != 0 {
             tally.report.shares.duplicate_answers += 1;
+            return Heard::Nothing;
+        }
+        if serial == AUTHORIZE && self.unauthorized > 1 && message.is_accepted() {
+            self.unauthorized -= 1;
             return Heard::Nothing;
         }
         self.greeted.answered |= bit;

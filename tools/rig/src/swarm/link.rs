@@ -71,9 +71,12 @@ pub(super) struct Link {
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
     pub(super) habits: Habits,
-    /// The user name as JSON text.
+    /// The user name as JSON text; that of its first worker.
     pub(super) user: Box<str>,
+    workers: u64,
     pub(super) greeted: Greeted,
+    /// Authorizations that are not answered yet; all have the same id.
+    pub(super) unauthorized: usize,
     pub(super) in_flight: InFlight,
     pub(super) job: Option<Job>,
     pub(super) extranonce2_size: usize,
@@ -102,6 +105,16 @@ pub(super) enum Heard {
     Refused,
 }
 
+/// Appends the name of one of the workers of this user, as JSON text.
+pub(super) fn push_user(out: &mut Vec<u8>, user: &str, worker: u64) {
+    if worker == 0 {
+        out.extend_from_slice(user.as_bytes());
+    } else {
+        out.extend_from_slice(&user.as_bytes()[..user.len() - 1]);
+        out.extend_from_slice(format!("-{worker:02}\"").as_bytes());
+    }
+}
+
 impl Link {
     pub(super) fn new(config: &SwarmConfig, number: u64, left: u64) -> Self {
         let user = format!("{}.{number:05}", config.user_prefix);
@@ -112,7 +125,9 @@ impl Link {
             outbox: Outbox::default(),
             habits: Habits::of(&config.quirks, number),
             user: serde_json::Value::from(user).to_string().into_boxed_str(),
+            workers: config.workers as u64,
             greeted: Greeted::default(),
+            unauthorized: 0,
             in_flight: InFlight::default(),
             job: None,
             extranonce2_size: 0,
@@ -154,7 +169,7 @@ impl Link {
         out.extend_from_slice(b"{\"id\":");
         self.habits.ids.write(out, self.next_serial);
         out.extend_from_slice(b",\"method\":\"mining.submit\",\"params\":[");
-        out.extend_from_slice(self.user.as_bytes());
+        push_user(out, &self.user, self.shares_made % self.workers);
         out.push(b',');
         out.extend_from_slice(job.id.as_bytes());
         out.extend_from_slice(b",\"");

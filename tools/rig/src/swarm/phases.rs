@@ -79,6 +79,8 @@ impl Engine<'_> {
         let end_ns = self.now_ns();
         watch.enter(Phase::Settle, end_ns);
         self.settle(&mut watch)?;
+        watch.enter(Phase::Stay, self.now_ns());
+        self.stay(&mut watch)?;
         self.farewell()?;
         Ok(self.finish(start_ns, end_ns))
     }
@@ -200,6 +202,15 @@ impl Engine<'_> {
         let end_ns = watch.began_ns + patience.as_nanos() as u64;
         self.tally.report.stopped = stopped;
         while self.in_flight > 0 && self.now_ns() < end_ns {
+            self.turn(WAIT_MAX)?;
+            self.look_around(watch);
+        }
+        Ok(())
+    }
+
+    fn stay(&mut self, watch: &mut Watch<'_>) -> io::Result<()> {
+        let end_ns = watch.began_ns + self.config.stay.as_nanos() as u64;
+        while self.now_ns() < end_ns && !self.is_stopped() {
             self.turn(WAIT_MAX)?;
             self.look_around(watch);
         }
