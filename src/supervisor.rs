@@ -221,8 +221,7 @@ impl Proxy {
         let (posts, ends) = mailboxes(specs.len());
         let ends = Ends(ends);
         let cpus = specs.iter().map(|spec| spec.cpu).collect();
-        let refusals = ApiRefusals::default();
-        let counts = ReloadCounts::default();
+        let (refusals, counts) = (ApiRefusals::default(), ReloadCounts::default());
         let mut facts = facts(config, cpus, lookout.views(), log.dropped, refusals.clone());
         (facts.reloads, facts.alerts) = (counts.clone(), alert_counts.clone());
         let (feed, records) = records::start(config, lookout.views(), &facts.records)?.unzip();
