@@ -76,7 +76,7 @@ pub(crate) fn figures(page: &Value) -> Figures {
         assert_eq!(count(&row[5]), count(text("accepted-more")), "{row:?}");
     }
     for row in rows("workers") {
-        for (what, column) in [("accepted", 5), ("rejected", 6), ("refused", 7), ("connections", 11)] {
+        for (what, column) in [("accepted", 5), ("rejected", 6), ("refused", 7), ("connections", 12)] {
             put(format!("worker.{}.{what}", row[0]), count(&row[column]));
         }
     }
