@@ -29,7 +29,7 @@ pub struct Shell {
     pub accepted: u64,
     /// Links that went on in another process.
     pub handed_over: u64,
-    /// Links that came from another process.
+    /// Links that came from another process, or came back on the way to one.
     pub taken_over: u64,
     /// Those of them that made no sense, and were closed.
     pub not_taken_over: u64,

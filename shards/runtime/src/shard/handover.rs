@@ -111,7 +111,6 @@ impl<P: Stage> Shard<P> {
         let Some(arrivals) = self.arrivals.clone() else { return };
         for _ in 0..PARCELS_PER_TICK {
             let Some(parcel) = arrivals.pop() else { break };
-            self.report.shell.taken_over += 1;
             self.adopt(*parcel);
         }
     }
@@ -128,6 +127,7 @@ impl<P: Stage> Shard<P> {
             has_worked,
             was_at_work,
         } = parcel;
+        self.report.shell.taken_over += 1;
         let id = ClientId(self.next_client);
         self.next_client += 1;
         let Shard { out, report, plan, pipeline, jobs, workers, now, parser, .. } = self;
