@@ -122,25 +122,44 @@ fn five_upgrades_under_load_disconnect_nobody_and_lose_no_share() {
     assert!(proxy.wait().success());
 }
 
-#[test]
-fn a_storm_of_connects_is_served_through_an_upgrade() {
+/// So many miners come, shake hands and go, 50 at a time, while one process after the other takes over.
+fn storm(connects: u64, upgrades: u64) {
     let pool = PoolHandle::start(PoolConfig::default()).unwrap();
     let site = Site::new(&pool_at(pool.addr()));
     let proxy = site.start(&["--shards", "2"]);
     let config = SwarmConfig {
         target: site.address,
-        load: Load::Storm { connects: 2_000, concurrency: 50 },
-        duration: PATIENCE,
+        load: Load::Storm { connects, concurrency: 50 },
+        duration: 10 * PATIENCE,
         ..SwarmConfig::default()
     };
     let stop = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
         let storm = scope.spawn(|| loka_rig::run(&config, &stop, &mut |_| {}).unwrap());
-        until("the storm has begun", || pool.report().connections_accepted > 100);
-        site.upgrade(&proxy);
+        for upgrade in 1..=upgrades {
+            let due = connects * upgrade / (upgrades + 2);
+            until("the storm goes on", || pool.report().connections_accepted > due);
+            site.upgrade(&proxy);
+        }
+        assert!(!storm.is_finished(), "the storm lasted longer than the upgrades");
         storm.join().unwrap()
     });
-    assert_eq!((report.handshakes, report.connect_failed, report.disconnected), (2_000, 0, 0), "{report:#?}");
+    assert_eq!(
+        (report.handshakes, report.connect_failed, report.disconnected),
+        (connects, 0, 0),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn a_storm_of_connects_is_served_through_an_upgrade() {
+    storm(4_000, 1);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_storm_of_fifty_thousand_connects_is_served_through_five_upgrades() {
+    storm(50_000, 5);
 }
 
 /// Works, and asks the pool something that it answers.
