@@ -1,11 +1,13 @@
 //! The old process: starts the new one, offers it what it needs, and hands miners over. Until the other side says that a link
 //! has arrived it is kept here, and goes on here if the other process ends.
 
-use super::wire::{LinkWord, Wire, Word};
-use super::{PROTOCOL, VARIABLE, pools};
+use super::pools::{Mark, mark_of};
+use super::taker::{arrivals, leave};
+use super::wire::{LinkWord, Wire, Word, unexpected};
+use super::{PROTOCOL, VARIABLE};
 use crate::config::PoolConfig;
 use loka_proto::PackedSession;
-use loka_runtime::{Arrivals, Clock, Command, HandOver, Parcel, Parting, Waiting, door, limits};
+use loka_runtime::{Clock, Command, HandOver, Parcel, Parting, Waiting, door, limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -138,8 +140,7 @@ impl Giver {
         let marks: Vec<Option<usize>> = self.places(&ready);
         let shards = self.listeners.len();
         let mut way = Way::new(wire, marks, shards)?;
-        let result = way.go(tell);
-        match result {
+        match way.go(tell) {
             Ok(()) => {
                 child.0 = None;
                 Ok(Given { pid, links: way.arrived, kept: way.kept })
@@ -154,18 +155,18 @@ impl Giver {
     }
 
     /// Where each pool stands in the list of the other process.
-    fn places(&self, ready: &[String]) -> Vec<Option<usize>> {
+    fn places(&self, ready: &[Mark]) -> Vec<Option<usize>> {
         let place = |pool: &Option<PoolConfig>| {
-            let mark = pools::mark_of(pool.as_ref()?);
+            let mark = mark_of(pool.as_ref()?);
             ready.iter().position(|other| *other == mark)
         };
         self.pools.iter().map(place).collect()
     }
 
     /// Says what there is, and waits until the other process serves miners. Gives the marks of its pools.
-    fn offer(&self, wire: &mut Wire) -> Result<Vec<String>, HandOverError> {
+    fn offer(&self, wire: &mut Wire) -> Result<Vec<Mark>, HandOverError> {
         let (word, _) = wire.hear()?;
-        let Word::Hello { protocol, format, version } = word else { return Err(unexpected(&word)) };
+        let Word::Hello { protocol, format, version } = word else { return Err(unexpected(&word).into()) };
         if (protocol, format) != (PROTOCOL, PackedSession::FORMAT) {
             return Err(HandOverError::Foreign(version));
         }
@@ -181,13 +182,8 @@ impl Giver {
         }
         wire.say(&Word::End, &[])?;
         let (word, _) = wire.hear()?;
-        if let Word::Ready { pools } = word { Ok(pools) } else { Err(unexpected(&word)) }
+        if let Word::Ready { pools } = word { Ok(pools) } else { Err(unexpected(&word).into()) }
     }
-}
-
-fn unexpected(word: &Word) -> HandOverError {
-    let told = format!("it said something else: {word:?}");
-    HandOverError::Lost(io::Error::new(io::ErrorKind::InvalidData, told))
 }
 
 /// The way from the shards of this process to the other.
@@ -226,7 +222,7 @@ impl Way {
             }
             match self.waiting.next() {
                 Some(Parting::Link(parcel)) => self.send(parcel)?,
-                Some(Parting::Done { shard: _, kept }) => {
+                Some(Parting::Done { kept }) => {
                     self.kept += kept;
                     self.done += 1;
                 }
@@ -238,7 +234,7 @@ impl Way {
         }
         self.wire.say(&Word::Done, &[])?;
         let (word, _) = self.wire.hear()?;
-        if matches!(word, Word::Done) { Ok(()) } else { Err(unexpected(&word)) }
+        if matches!(word, Word::Done) { Ok(()) } else { Err(unexpected(&word).into()) }
     }
 
     fn send(&mut self, parcel: Box<Parcel>) -> Result<(), HandOverError> {
@@ -252,7 +248,7 @@ impl Way {
             number,
             pool,
             session: parcel.session.clone(),
-            queued: parcel.queued.clone().map(Into::into),
+            queued: parcel.queued.clone(),
             address: parcel.address,
             since: parcel.since,
             has_worked: parcel.has_worked,
@@ -268,7 +264,7 @@ impl Way {
         let (word, _) = self.wire.hear()?;
         let is_next = matches!(word, Word::Arrived { number } if number == self.arrived);
         if !is_next || self.underway.pop_front().is_none() {
-            return Err(unexpected(&word));
+            return Err(unexpected(&word).into());
         }
         self.arrived += 1;
         Ok(())
@@ -293,8 +289,7 @@ impl Way {
 
     /// Has everything that has not arrived go on here.
     fn come_back(&mut self, tell: &dyn Fn(&Command) -> bool) {
-        let back = super::taker::arrivals(1).pop();
-        let Some(back) = back else { return };
+        let Some(back) = arrivals(1).pop() else { return };
         // All shards look there; whichever is first takes a link.
         while !(tell(&Command::Stay) && tell(&Command::Arrivals(Arc::clone(&back)))) {
             thread::sleep(STAY);
@@ -302,13 +297,13 @@ impl Way {
         let until = Instant::now() + STAY;
         let mut count = 0;
         for parcel in self.underway.drain(..) {
-            return_to(&back, parcel);
+            leave(&back, parcel);
             count += 1;
         }
         while Instant::now() < until {
             match self.waiting.next() {
                 Some(Parting::Link(parcel)) => {
-                    return_to(&back, parcel);
+                    leave(&back, parcel);
                     count += 1;
                 }
                 Some(Parting::Done { .. }) => {}
@@ -316,12 +311,5 @@ impl Way {
             }
         }
         tracing::warn!(links = count, "miners that were on their way go on here");
-    }
-}
-
-fn return_to(back: &Arrivals, mut parcel: Box<Parcel>) {
-    while let Err(again) = back.push(parcel) {
-        parcel = again;
-        thread::sleep(Duration::from_millis(5));
     }
 }

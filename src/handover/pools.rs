@@ -3,22 +3,20 @@
 
 use crate::config::PoolConfig;
 use ring::digest::{SHA256, digest};
-use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
+/// What tells one pool from others.
+pub(super) type Mark = Vec<u8>;
+
 /// A mark that another pool does not have. How a pool is preferred makes no difference.
-pub(super) fn mark_of(pool: &PoolConfig) -> String {
+pub(super) fn mark_of(pool: &PoolConfig) -> Mark {
     let alike =
         PoolConfig { priority: 1, weight: NonZeroU32::MIN, reconnect_domains: Vec::new(), ..pool.clone() };
     let proxy = pool.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
     let login = proxy.map(|(user, password)| (user, password.reveal()));
     // The form for people leaves secrets out.
     let text = format!("{alike:?} {:?} {login:?}", pool.password.reveal());
-    let mut mark = String::new();
-    for byte in digest(&SHA256, text.as_bytes()).as_ref() {
-        let _ = write!(mark, "{byte:02x}");
-    }
-    mark
+    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The new process: what it is given before it starts, and the miners that come to it then.
 
-use super::wire::{LinkWord, Wire, Word};
-use super::{PROTOCOL, VARIABLE, pools};
+use super::pools::{Mark, mark_of};
+use super::wire::{LinkWord, Wire, Word, unexpected};
+use super::{PROTOCOL, VARIABLE};
 use crate::config::PoolConfig;
 use crossbeam::queue::ArrayQueue;
 use loka_proto::{PackedSession, PoolId};
@@ -70,10 +71,6 @@ impl Inheritance {
     }
 }
 
-fn unexpected(word: &Word) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the old process said something else: {word:?}"))
-}
-
 impl Predecessor {
     /// The process that the environment of this one names, and whose socket is its standard input; and what it offers.
     ///
@@ -122,7 +119,7 @@ impl Predecessor {
     /// # Errors
     /// The thread cannot be started.
     pub fn take_over(self, pools: &[PoolConfig], shards: Vec<Arrivals>) -> io::Result<()> {
-        let marks: Vec<String> = pools.iter().map(pools::mark_of).collect();
+        let marks: Vec<Mark> = pools.iter().map(mark_of).collect();
         let take = move || match self.take(marks, &shards) {
             Ok(count) => tracing::info!(links = count, "all miners of the old process are here"),
             // Those that it has not handed over it keeps.
@@ -131,7 +128,7 @@ impl Predecessor {
         std::thread::Builder::new().name("takeover".to_owned()).spawn(take).map(drop)
     }
 
-    fn take(mut self, pools: Vec<String>, shards: &[Arrivals]) -> io::Result<u64> {
+    fn take(mut self, pools: Vec<Mark>, shards: &[Arrivals]) -> io::Result<u64> {
         let count = pools.len();
         self.0.say(&Word::Ready { pools }, &[])?;
         let mut taken = 0;
@@ -157,13 +154,17 @@ impl Predecessor {
 /// Leaves a link where a shard finds it: they get them in turn, whatever shards the old process had.
 fn arrive(link: LinkWord, sockets: [OwnedFd; 2], shards: &[Arrivals]) {
     let LinkWord { number, pool, session, queued, address, since, has_worked, was_at_work } = link;
-    let queued = queued.map(Vec::from);
     let pool = PoolId::of(pool);
-    let mut parcel =
-        Box::new(Parcel { session, pool, sockets, queued, address, since, has_worked, was_at_work });
+    let parcel = Parcel { session, pool, sockets, queued, address, since, has_worked, was_at_work };
     let turn = usize::try_from(number).unwrap_or_default() % shards.len().max(1);
-    let Some(shard) = shards.get(turn) else { return };
-    while let Err(back) = shard.push(parcel) {
+    if let Some(shard) = shards.get(turn) {
+        leave(shard, Box::new(parcel));
+    }
+}
+
+/// Leaves a link where shards look for some, when there is room.
+pub(super) fn leave(arrivals: &Arrivals, mut parcel: Box<Parcel>) {
+    while let Err(back) = arrivals.push(parcel) {
         parcel = back;
         std::thread::sleep(ROOM_AGAIN);
     }

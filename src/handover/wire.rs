@@ -2,6 +2,7 @@
 //!
 //! The other side is trusted no more than a file: a frame has an end, and what it says is checked by whoever reads it.
 
+use super::pools::Mark;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -34,7 +35,7 @@ pub(super) enum Word {
     /// That was all.
     End,
     /// The new one serves miners, and can go on with the links of these pools.
-    Ready { pools: Vec<String> },
+    Ready { pools: Vec<Mark> },
     /// A link; its sockets are the miner's and the pool's.
     Link(Box<LinkWord>),
     /// The link of this number has arrived.
@@ -53,35 +54,50 @@ pub(super) struct LinkWord {
     pub(super) pool: usize,
     pub(super) session: loka_proto::PackedSession,
     /// Bytes that the miner's socket and the pool's did not take yet.
-    pub(super) queued: [Bytes; 2],
+    pub(super) queued: [Vec<u8>; 2],
     pub(super) address: Option<IpAddr>,
     pub(super) since: loka_proto::Tick,
     pub(super) has_worked: bool,
     pub(super) was_at_work: bool,
 }
 
-/// Bytes, most of them text of one kind or another.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Bytes(Vec<u8>);
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Bytes {
-        Bytes(bytes)
-    }
-}
-
-impl From<Bytes> for Vec<u8> {
-    fn from(bytes: Bytes) -> Vec<u8> {
-        bytes.0
-    }
-}
-
 /// One end of the socket between the two.
 #[derive(Debug)]
 pub(super) struct Wire(UnixStream);
 
+impl Word {
+    /// What it is, without what it says: links hold what miners said, passwords among it.
+    fn name(&self) -> &'static str {
+        match self {
+            Word::Hello { .. } => "hello",
+            Word::Offer { .. } => "offer",
+            Word::Listener { .. } => "listener",
+            Word::Admin { .. } => "admin",
+            Word::End => "end",
+            Word::Ready { .. } => "ready",
+            Word::Link(_) => "link",
+            Word::Arrived { .. } => "arrived",
+            Word::Done => "done",
+        }
+    }
+}
+
 fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The other process said something else than it had to.
+pub(super) fn unexpected(word: &Word) -> io::Error {
+    wrong(format!("the other process says {:?} where it should not", word.name()))
+}
+
+/// What is no word. The text of the error would quote it.
+fn no_word(error: &serde_json::Error) -> io::Error {
+    wrong(format!(
+        "the other process says what is no word of the hand-over: {:?} at {}",
+        error.classify(),
+        error.column()
+    ))
 }
 
 impl Wire {
@@ -104,7 +120,7 @@ impl Wire {
 
     /// Says it; the descriptors stay open here too.
     pub(super) fn say(&mut self, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let body = serde_json::to_vec(word).map_err(wrong)?;
+        let body = serde_json::to_vec(word).map_err(|error| no_word(&error))?;
         let length = u32::try_from(body.len()).ok().filter(|length| *length as usize <= FRAME_BYTES_MAX);
         let head = length.ok_or_else(|| wrong("a frame is too long"))?.to_le_bytes();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -151,7 +167,7 @@ impl Wire {
         }
         let mut body = vec![0; length];
         self.0.read_exact(&mut body)?;
-        Ok((serde_json::from_slice(&body).map_err(wrong)?, descriptors))
+        Ok((serde_json::from_slice(&body).map_err(|error| no_word(&error))?, descriptors))
     }
 }
 
@@ -185,6 +201,20 @@ mod tests {
         there.read_to_string(&mut said).unwrap();
         assert_eq!(said, "x");
         assert!(matches!(other.hear().unwrap().0, Word::End));
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_that_was_said() {
+        for bytes in [r#"{"Link":"hunter2"}"#, r#"{"hunter2":1}"#, r#""hunter2"#] {
+            let (_one, mut other, mut raw) = pair();
+            raw.write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes()).unwrap();
+            raw.write_all(bytes.as_bytes()).unwrap();
+            let error = other.hear().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+        let version = "hunter2".to_owned();
+        let error = unexpected(&Word::Hello { protocol: 1, format: 1, version });
+        assert_eq!(error.to_string(), "the other process says \"hello\" where it should not");
     }
 
     #[test]

@@ -31,12 +31,8 @@ pub(super) struct Legacy {
 }
 
 impl Legacy {
-    pub(super) fn new(clock: Clock, sockets: &[Vec<OwnedFd>]) -> Legacy {
-        let copy = |of_shard: &Vec<OwnedFd>| {
-            of_shard.iter().filter_map(|socket| socket.try_clone().ok()).collect::<Vec<OwnedFd>>()
-        };
-        let listeners = sockets.iter().map(copy).collect();
-        Legacy { clock, listeners, heir: None, is_under_way: false, successor: None }
+    fn new(clock: Clock, sockets: &[Vec<OwnedFd>]) -> Legacy {
+        Legacy { clock, listeners: copies(sockets), heir: None, is_under_way: false, successor: None }
     }
 
     pub(super) fn successor(&self) -> Option<u32> {
@@ -46,6 +42,13 @@ impl Legacy {
     pub(super) fn close(&mut self) {
         self.listeners.clear();
     }
+}
+
+/// Further descriptors of the same sockets.
+fn copies(sockets: &[Vec<OwnedFd>]) -> Vec<Vec<OwnedFd>> {
+    let copy =
+        |of_shard: &Vec<OwnedFd>| of_shard.iter().filter_map(|socket| socket.try_clone().ok()).collect();
+    sockets.iter().map(copy).collect()
 }
 
 /// Where miners connect: the sockets of the process before this one, if there is one, so that nobody is turned away between
@@ -102,8 +105,7 @@ impl Proxy {
             end.command(Command::Arrivals(arrivals.clone()))
                 .map_err(|_| io::Error::other("a shard takes no commands"))?;
         }
-        let pools: Vec<_> = self.roster.places().iter().map(|place| place.pool.clone()).collect();
-        predecessor.take_over(&pools, arrivals)
+        predecessor.take_over(&self.roster.pools(), arrivals)
     }
 
     /// Begins to let another process take over, on a thread named `upgrade`.
@@ -111,11 +113,10 @@ impl Proxy {
         let Some(successor) = self.legacy.heir.clone().filter(|_| !self.legacy.is_under_way) else {
             return tracing::warn!("there is no upgrade: one is under way, or this process cannot have one");
         };
-        let copies = Legacy::new(self.legacy.clock, &self.legacy.listeners);
         let giver = Giver {
             successor,
-            clock: copies.clock,
-            listeners: copies.listeners,
+            clock: self.legacy.clock,
+            listeners: copies(&self.legacy.listeners),
             admin: self.admin.as_ref().and_then(crate::admin::AdminHandle::listener),
             pools: configured(&self.roster),
         };

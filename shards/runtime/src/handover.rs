@@ -37,8 +37,6 @@ pub enum Parting {
     Link(Box<Parcel>),
     /// No further ones come.
     Done {
-        /// Which shard.
-        shard: usize,
         /// Links that it keeps: they speak TLS, or are not far enough to go on elsewhere.
         kept: usize,
     },

@@ -46,28 +46,24 @@ impl<P: Stage> Shard<P> {
     pub(super) fn go_on_leaving(&mut self) {
         let Some(Leaving { hand_over, until, is_done: false }) = &self.leaving else { return };
         let (hand_over, until) = (hand_over.clone(), *until);
-        let keys: Vec<usize> = self.links.iter().filter(|(_, link)| !link.gone).map(|(key, _)| key).collect();
-        let mut left = PARCELS_PER_TICK;
-        for key in keys {
-            if left == 0 {
+        let going = self.links.iter().filter(|(_, link)| !link.gone && link.can_go(&hand_over));
+        let going: Vec<usize> = going.map(|(key, _)| key).take(PARCELS_PER_TICK).collect();
+        for key in &going {
+            let mut is_taken = true;
+            self.guarded(*key, |shard| is_taken = shard.part_with(*key, &hand_over));
+            if !is_taken {
+                // So many wait there already: the rest goes on the next tick.
                 return;
             }
-            if self.links[key].can_go(&hand_over) {
-                left -= 1;
-                let mut is_taken = true;
-                self.guarded(key, |shard| is_taken = shard.part_with(key, &hand_over));
-                if !is_taken {
-                    // So many wait there already: the rest goes on the next tick.
-                    return;
-                }
-            }
         }
-        let mut others = self.links.iter().filter(|(_, link)| !link.gone);
-        if self.now < until && others.any(|(_, link)| link.may_go_later()) {
+        if going.len() == PARCELS_PER_TICK {
             return;
         }
-        let kept = self.links.iter().filter(|(_, link)| !link.gone).count();
-        let done = Parting::Done { shard: self.report.shard, kept };
+        let left = || self.links.iter().filter(|(_, link)| !link.gone);
+        if self.now < until && left().any(|(_, link)| link.may_go_later()) {
+            return;
+        }
+        let done = Parting::Done { kept: left().count() };
         if hand_over.door.hand_in(done).is_ok()
             && let Some(leaving) = &mut self.leaving
         {
@@ -163,27 +159,29 @@ impl<P: Stage> Shard<P> {
         if let Some(address) = address {
             self.visitors.adopt(address, has_worked, self.now);
         }
-        if is_watched {
-            return self.settle(key);
+        if !is_watched {
+            self.fail(key, End::OutOfResources);
         }
-        self.fail(key, End::OutOfResources);
         self.settle(key);
     }
 }
 
 impl Link {
+    /// Whether neither side speaks TLS.
+    fn is_plain(&self) -> bool {
+        self.miner.tls.is_none() && self.pool.tls.is_none()
+    }
+
     /// Whether it can go on in another process now.
     fn can_go(&self, hand_over: &HandOver) -> bool {
-        let is_plain = self.miner.tls.is_none() && self.pool.tls.is_none();
         let is_whole = self.miner.socket.is_some() && self.pool.socket.is_some() && self.dial.is_none();
         let is_open = self.closing.is_none() && !self.miner.eof && !self.pool.eof && self.front.is_none();
         let has_place = hand_over.pools.get(self.session.pool().index()).is_some_and(|has| *has);
-        is_plain && is_whole && is_open && has_place && self.session.can_be_packed()
+        self.is_plain() && is_whole && is_open && has_place && self.session.can_be_packed()
     }
 
     /// Whether it may yet come to that.
     fn may_go_later(&self) -> bool {
-        let is_plain = self.miner.tls.is_none() && self.pool.tls.is_none();
-        is_plain && self.closing.is_none() && !self.session.is_over() && self.session.has_begun()
+        self.is_plain() && self.closing.is_none() && !self.session.is_over() && self.session.has_begun()
     }
 }
