@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod aggregate;
 pub mod alerts;
+mod backoff;
 pub mod cli;
 pub mod config;
 pub mod events;

@@ -4,16 +4,13 @@
 use super::outbox::{Batch, Outbox};
 use super::post::{Answer, PostError, Receiver};
 use super::{AlertCounts, unix_now};
+use crate::backoff::{Backoff, chance};
 use std::cell::RefCell;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The first pause after an attempt that failed; each further failure doubles it.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Pauses after attempts that failed.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 /// A batch that cannot be delivered for so long is given up: what it says is old.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -44,10 +41,7 @@ pub(super) fn next(result: &Result<Answer, PostError>, failures: u32, age: Durat
     if age >= GIVE_UP_AFTER {
         return Next::GiveUp;
     }
-    // Half of it by chance: many proxies that lost the same receiver do not come back to it together.
-    let longest = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(failures.saturating_add(1))).min(PAUSE_MAX);
-    let pause = longest.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
-    Next::Again(asked.unwrap_or(Duration::ZERO).max(pause))
+    Next::Again(asked.unwrap_or(Duration::ZERO).max(PAUSES.pause(failures, chance)))
 }
 
 /// Posts what is in the outbox.
@@ -124,12 +118,6 @@ fn told(result: &Result<Answer, PostError>) -> String {
         Ok(answer) => format!("the receiver answers {}", answer.status.as_u16()),
         Err(error) => error.to_string(),
     }
-}
-
-/// A number from 0 to 1. Every hasher of the standard library begins with keys of its own.
-fn chance() -> f64 {
-    let drawn = RandomState::new().build_hasher().finish() >> 11;
-    drawn as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

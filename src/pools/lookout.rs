@@ -14,11 +14,11 @@ use super::chain::Chain;
 use super::judge::Figures;
 use super::{Change, Findings, ResolveError, Resolver, Target, TargetError, Timeouts, Watch, shake, targets};
 use crate::aggregate::{Snapshot, SnapshotReader};
+use crate::backoff::chance;
 use crate::config::{Config, FailoverConfig, Host};
 use loka_proto::message::block_mark;
 use loka_proto::{PoolState, Redirect};
 use loka_runtime::PoolNow;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -491,10 +491,4 @@ impl State {
             (self.told, self.told_at) = (now, Instant::now());
         }
     }
-}
-
-/// A number from 0 to 1. Every hasher of the standard library begins with keys of its own.
-fn chance() -> f64 {
-    let drawn = RandomState::new().build_hasher().finish() >> 11;
-    drawn as f64 / (1_u64 << 53) as f64
 }

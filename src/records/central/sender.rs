@@ -8,10 +8,10 @@ use super::error::CentralError;
 use super::figures::{CentralFailure, CentralMeter, CentralTable};
 use super::local::{Cursor, Local, START, Unsent};
 use super::statements::Batch;
+use crate::backoff::{Backoff, chance};
 use crate::records::feed::unix_ms;
 use crate::records::store::Sent;
 use crossbeam::channel::{Sender as Channel, TrySendError};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,10 +20,8 @@ use tokio::time::{sleep, timeout};
 
 /// Rows of one statement: with names of full length some 400 KiB.
 const BATCH_ROWS: usize = 1_000;
-/// The first pause after a failure; each further failure doubles it.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Pauses after failures.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 /// How long it is waited for room to tell the writer what is sent.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// How often what waits is counted while much of it is sent.
@@ -216,7 +214,7 @@ impl Sender {
         let failures = before.as_ref().map_or(0, |before| before.failures);
         let since = before.map_or_else(Instant::now, |before| before.since);
         self.trouble = Some(Trouble { kind: error.kind, since, failures: failures.saturating_add(1) });
-        pause(failures, chance())
+        PAUSES.pause(failures, chance())
     }
 
     fn tell_recovered(&mut self) {
@@ -249,31 +247,15 @@ fn read(local: &Local, minute: i64, progress: Progress) -> Result<(Batch, Cursor
     })
 }
 
-/// After so many failures before this one. Half of it by chance: many hosts that lost the same database do not come back to it
-/// together.
-fn pause(failures: u32, chance: f64) -> Duration {
-    let longest = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(failures)).min(PAUSE_MAX);
-    longest.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
-}
-
-/// From 0 to 1.
-fn chance() -> f64 {
-    let mut bytes = [0; 4];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pauses_grow_to_half_a_minute_and_differ() {
-        let whole: Vec<u64> = (0..9).map(|failures| pause(failures, 1.0).as_secs()).collect();
+        let whole: Vec<u64> = (0..9).map(|failures| PAUSES.pause(failures, 1.0).as_secs()).collect();
         assert_eq!(whole, [1, 2, 4, 8, 16, 30, 30, 30, 30]);
-        assert_eq!((pause(u32::MAX, 0.0), pause(0, 9.0)), (PAUSE_MAX / 2, PAUSE_MIN));
+        assert_eq!((PAUSES.pause(u32::MAX, 0.0), PAUSES.pause(0, 9.0)), (PAUSES.longest / 2, PAUSES.first));
         assert!((0..100).map(|_| chance()).all(|chance| (0.0..=1.0).contains(&chance)));
     }
 }

@@ -87,23 +87,17 @@ impl Pending {
 
     /// Whose the shares in flight are.
     pub(crate) fn workers_of_submits(&self) -> impl Iterator<Item = WorkerId> {
-        self.requests.iter().filter_map(|request| match request.asked {
-            Asked::Submit { worker, .. } => Some(worker),
-            Asked::Subscribe
-            | Asked::Authorize(_)
-            | Asked::Configure(_)
-            | Asked::SubscribeAgain
-            | Asked::ConfigureAgain(_)
-            | Asked::AuthorizeAgain(_)
-            | Asked::Own
-            | Asked::Other => None,
-        })
+        self.in_flight().map(|(worker, ..)| worker)
     }
 
     /// The shares in flight that can be hashed: whose they are, and the difficulty that was asked for.
     pub(crate) fn trials(&self) -> impl Iterator<Item = (WorkerId, f64, Trial)> {
+        self.in_flight().filter_map(|(worker, difficulty, trial)| Some((worker, difficulty, trial?)))
+    }
+
+    fn in_flight(&self) -> impl Iterator<Item = (WorkerId, f64, Option<Trial>)> {
         self.requests.iter().filter_map(|request| match request.asked {
-            Asked::Submit { worker, difficulty, trial } => Some((worker, difficulty, trial?)),
+            Asked::Submit { worker, difficulty, trial } => Some((worker, difficulty, trial)),
             Asked::Subscribe
             | Asked::Authorize(_)
             | Asked::Configure(_)

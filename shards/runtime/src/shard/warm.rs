@@ -31,7 +31,7 @@ pub(super) struct Warm {
 impl<P: Stage> Shard<P> {
     /// Keeps as many as the plan says, of the right pool and not too old.
     pub(super) fn keep_warm(&mut self) {
-        if self.plan.warm_links == 0 || self.drain_until.is_some() {
+        if self.plan.warm_links == 0 || self.drain_until.is_some() || self.is_leaving() {
             return;
         }
         let late = self.warm.iter().filter(|(_, warm)| self.is_late(warm)).map(|(slot, _)| slot);
