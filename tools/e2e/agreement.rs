@@ -2,6 +2,7 @@
 //! figures of it, each held against what miners and pool have counted. While all are connected, and when all have left.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod feeds;
 #[path = "agreement/odd.rs"]
 mod odd;
 #[path = "agreement/page.rs"]

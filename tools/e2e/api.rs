@@ -2,11 +2,13 @@
 //! miners work, who is refused, and feeds that tell what `/metrics` tells.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod feeds;
 mod support;
 
+use feeds::{next_event, next_frame, until_end};
 use loka_rig::{Miner, PoolConfig, PoolHandle};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Output;
 use support::{PATIENCE, Proxy, finish, free_port, program, until};
@@ -194,47 +196,12 @@ fn the_level_of_the_log_is_changed_and_a_drain_ends_the_proxy() {
     assert!(site.proxy.wait().success());
 }
 
-/// The next snapshot of server-sent events.
-fn next_event(reader: &mut BufReader<TcpStream>) -> Value {
-    loop {
-        let mut line = String::new();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the feed ended");
-        if let Some(data) = line.strip_prefix("data: ") {
-            return serde_json::from_str(data).unwrap();
-        }
-    }
-}
-
-/// The next snapshot of a WebSocket: one frame of a server, which is not masked and longer than 125 bytes.
-fn next_frame(reader: &mut BufReader<TcpStream>) -> Value {
-    let mut head = [0; 4];
-    reader.read_exact(&mut head).unwrap();
-    assert_eq!((head[0], head[1]), (0x81, 126));
-    let mut bytes = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
-    reader.read_exact(&mut bytes).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
-
 #[test]
 fn feeds_tell_the_numbers_of_metrics() {
     let site = site();
     let _miners: Vec<Miner> = (0..5).map(|_| work(&site.proxy, 1).unwrap()).collect();
     until("all are told of", || site.proxy.metric("loka_stratum_active_connections") == 5.0);
-    let listen = |path: &str, headers: &str| {
-        let mut stream = TcpStream::connect(site.proxy.metrics).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
-        let (mut reader, mut line) = (BufReader::new(stream), String::new());
-        while line != "\r\n" {
-            line.clear();
-            assert!(reader.read_line(&mut line).unwrap() > 0);
-        }
-        reader
-    };
-    let mut events = listen("/metrics/events", "");
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let mut frames = listen("/metrics/stream", upgrade);
+    let (mut events, mut frames) = (feeds::events(site.proxy.metrics), feeds::frames(site.proxy.metrics));
     for _ in 0..2 {
         let (event, frame) = (next_event(&mut events), next_frame(&mut frames));
         for told in [&event, &frame] {
@@ -250,7 +217,6 @@ fn feeds_tell_the_numbers_of_metrics() {
         }
     }
     site.proxy.terminate();
-    let mut rest = Vec::new();
-    events.read_to_end(&mut rest).unwrap();
-    frames.read_to_end(&mut rest).unwrap();
+    until_end(&mut events);
+    until_end(&mut frames);
 }

@@ -8,14 +8,13 @@ mod support;
 #[path = "fleet/trouble.rs"]
 mod trouble;
 
-use loka_rig::{Greeting, Load, Miner, PoolConfig, PoolHandle, SwarmConfig, SwarmReport};
+use loka_rig::{Greeting, Miner, PoolConfig, PoolHandle};
 use postgres::{PASSWORD, Postgres};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, Proxy, program, until};
+use support::{PATIENCE, Proxy, farm, program, until};
 
 /// A host with its file, which outlives its proxies.
 struct Host {
@@ -101,19 +100,6 @@ impl Host {
         let file = Connection::open(self.file()).unwrap();
         file.query_row("SELECT count(*) FROM unsent", [], |row| row.get::<_, u32>(0).map(u64::from)).unwrap()
     }
-}
-
-fn farm(proxy: &Proxy, connections: usize, answers: u64) -> SwarmReport {
-    let config = SwarmConfig {
-        target: proxy.address,
-        connections,
-        load: Load::ClosedLoop { in_flight: 2 },
-        duration: PATIENCE,
-        settle: PATIENCE,
-        answers_target: Some(answers),
-        ..SwarmConfig::default()
-    };
-    loka_rig::run(&config, &AtomicBool::new(false), &mut |_| {}).unwrap()
 }
 
 /// Three shares of a worker, the second of them twice.

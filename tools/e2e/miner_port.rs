@@ -2,8 +2,10 @@
 //! and what it costs the miners.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod feeds;
 mod support;
 
+use feeds::{next_event, next_frame, until_end};
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, SwarmConfig};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -149,50 +151,18 @@ fn actions_need_what_they_need_elsewhere() {
     until("it is counted", || ended(&proxy, "kicked") == 1.0);
 }
 
-fn next_frame(reader: &mut impl BufRead) -> Value {
-    let mut head = [0; 4];
-    reader.read_exact(&mut head).unwrap();
-    assert_eq!((head[0], head[1]), (0x81, 126), "a text of a server, of more than 125 bytes");
-    let mut bytes = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
-    reader.read_exact(&mut bytes).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
-
-fn next_event(reader: &mut impl BufRead) -> Value {
-    loop {
-        let mut line = String::new();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the feed ended");
-        if let Some(data) = line.strip_prefix("data: ") {
-            return serde_json::from_str(data).unwrap();
-        }
-    }
-}
-
 #[test]
 fn feeds_go_on_after_the_shard_has_let_go() {
     let (_pool, proxy) = proxy(&[]);
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let listen = |path: &str, headers: &str| {
-        let mut stream = connect(proxy.address);
-        stream.write_all(request(path, headers).as_bytes()).unwrap();
-        let (mut reader, mut line) = (BufReader::new(stream), String::new());
-        while line != "\r\n" {
-            line.clear();
-            assert!(reader.read_line(&mut line).unwrap() > 0);
-        }
-        reader
-    };
-    let (mut events, mut frames) = (listen("/metrics/events", ""), listen("/metrics/stream", upgrade));
+    let (mut events, mut frames) = (feeds::events(proxy.address), feeds::frames(proxy.address));
     let _miner = Miner::connect(proxy.address).unwrap().handshake("farm.rig").unwrap();
     until("both tell of what came later", || {
         let told = [next_event(&mut events), next_frame(&mut frames)];
         told.iter().all(|told| told["connections"]["ended"]["http"] == 2)
     });
     proxy.terminate();
-    let mut rest = Vec::new();
-    events.read_to_end(&mut rest).unwrap();
-    frames.read_to_end(&mut rest).unwrap();
+    until_end(&mut events);
+    until_end(&mut frames);
 }
 
 #[test]

@@ -6,12 +6,11 @@ mod support;
 #[path = "records/trouble.rs"]
 mod trouble;
 
-use loka_rig::{Greeting, Load, Miner, PoolConfig, PoolHandle, SwarmConfig, SwarmReport};
+use loka_rig::{Greeting, Miner, PoolConfig, PoolHandle};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, Proxy, finish, program, raise_open_files, until};
+use support::{PATIENCE, Proxy, farm, finish, program, raise_open_files, until};
 
 const ROWS: &str = r#"loka_stratum_records_rows_written_total{table="minutes"}"#;
 
@@ -20,20 +19,6 @@ fn recording(pool: &PoolHandle, file: &Path, arguments: &[&str]) -> Proxy {
     let file = format!("records.file={}", file.display());
     let arguments: Vec<&str> = ["--set", &file, "--shards", "2"].iter().chain(arguments).copied().collect();
     Proxy::start(pool.addr(), &arguments)
-}
-
-/// A farm of so many miners that send so many shares.
-fn farm(proxy: &Proxy, connections: usize, answers: u64) -> SwarmReport {
-    let config = SwarmConfig {
-        target: proxy.address,
-        connections,
-        load: Load::ClosedLoop { in_flight: 2 },
-        duration: PATIENCE,
-        settle: PATIENCE,
-        answers_target: Some(answers),
-        ..SwarmConfig::default()
-    };
-    loka_rig::run(&config, &AtomicBool::new(false), &mut |_| {}).unwrap()
 }
 
 fn records(arguments: &[&str]) -> Output {

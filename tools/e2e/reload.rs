@@ -5,6 +5,7 @@
 #[path = "failover/farm.rs"]
 #[allow(dead_code, reason = "fail-over uses all of it")]
 mod farm;
+mod site;
 mod support;
 
 use farm::{MOVABLE, PLAIN, Work};
@@ -12,61 +13,18 @@ use loka_rig::{
     Authority, HookReceiver, Load, Miner, PoolConfig, PoolHandle, Quirks, ServerIdentity, SwarmConfig,
 };
 use rustix::process::Signal;
+use site::Site;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, Proxy, finish, free_port, http, movable, program, raise_open_files, until};
-use tempfile::TempDir;
+use support::{PATIENCE, Proxy, finish, free_port, http, movable, until};
 
+/// Each test is about all shards.
+const SHARDS: [&str; 2] = ["--shards", "2"];
 const TOKEN: &str = "token-of-24-characters-x";
 
-/// A proxy whose configuration is all in one file.
-struct Site {
-    folder: TempDir,
-    address: SocketAddr,
-    metrics: SocketAddr,
-}
-
 impl Site {
-    fn new() -> Site {
-        raise_open_files();
-        let here = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        Site { folder: TempDir::new().unwrap(), address: here(), metrics: here() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, sections: &str) {
-        std::fs::write(self.path("config.toml"), sections).unwrap();
-    }
-
-    /// A command, with this file and what else it and the proxy must have alike.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program();
-        command.args(arguments).arg("--config").arg(self.path("config.toml"));
-        let log = self.path("proxy.log");
-        for set in [
-            format!("server.port={}", self.address.port()),
-            "server.address=127.0.0.1".to_owned(),
-            format!("metrics.prometheus_port={}", self.metrics.port()),
-            "logging.enable_file_logging=true".to_owned(),
-            format!("logging.log_file={}", log.display()),
-        ] {
-            command.args(["--set", &set]);
-        }
-        command
-    }
-
-    /// On two shards.
-    fn start(&self) -> Proxy {
-        let set = "performance.worker_threads=2";
-        Proxy::ready(self.command(&["run"]).args(["--set", set]), self.address, self.metrics)
-    }
-
     /// `loka-stratum reload`, as an operator types it.
     fn reload(&self) -> Output {
         finish(&mut self.command(&["reload"]))
@@ -78,10 +36,6 @@ impl Site {
         let output = self.reload();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("proxy.log")).unwrap_or_default()
     }
 }
 
@@ -96,6 +50,15 @@ fn pool_at(name: &str, address: SocketAddr) -> String {
 
 fn pool() -> PoolHandle {
     PoolHandle::start(PoolConfig::default()).unwrap()
+}
+
+/// A pool, the site in front of it, the section that says so, and the proxy.
+fn at_one_pool() -> (PoolHandle, Site, String, Proxy) {
+    let pool = pool();
+    let base = pool_at("main", pool.addr());
+    let site = Site::new(&with_token(&base));
+    let proxy = site.start(&SHARDS);
+    (pool, site, base, proxy)
 }
 
 fn applied(proxy: &Proxy) -> f64 {
@@ -122,7 +85,7 @@ const QUICK: &str = "[failover]\nhold_miners = \"10m\"\nnotify_silence = \"1d\"\
 #[test]
 fn twenty_reloads_under_load_disconnect_nobody_and_lose_no_share() {
     let (first, second) = (farm::pool(1), farm::pool(2));
-    let site = Site::new();
+    let site = Site::new("");
     // Everything that a running proxy takes, but what would move miners.
     let write = |round: u32| {
         let odd = round % 2;
@@ -143,7 +106,7 @@ fn twenty_reloads_under_load_disconnect_nobody_and_lose_no_share() {
         )));
     };
     write(0);
-    let proxy = site.start();
+    let proxy = site.start(&SHARDS);
     let miners = farm::work(proxy.address, LOAD, |work| {
         work.until_all_work("all miners work");
         for round in 1..=20_u32 {
@@ -179,9 +142,8 @@ fn move_to(work: &Work, site: &Site, second: &PoolHandle, sections: &str) -> Str
 #[test]
 fn a_pool_that_is_replaced_gives_its_miners_to_the_new_one() {
     let (first, second) = (farm::pool(1), farm::pool(2));
-    let site = Site::new();
-    site.write(&with_token(&format!("{}{QUICK}", pool_at("main", first.addr()))));
-    let proxy = site.start();
+    let site = Site::new(&with_token(&format!("{}{QUICK}", pool_at("main", first.addr()))));
+    let proxy = site.start(&SHARDS);
     let miners = farm::work(proxy.address, LOAD, |work| {
         work.until_all_work("all miners work");
         let told = move_to(work, &site, &second, &format!("{}{QUICK}", pool_at("main", second.addr())));
@@ -205,9 +167,8 @@ fn a_pool_that_is_replaced_gives_its_miners_to_the_new_one() {
 #[test]
 fn a_pool_that_is_added_and_one_that_is_taken_away() {
     let (first, second) = (pool(), pool());
-    let site = Site::new();
-    site.write(&with_token(&format!("{}{QUICK}", pool_at("first", first.addr()))));
-    let proxy = site.start();
+    let site = Site::new(&with_token(&format!("{}{QUICK}", pool_at("first", first.addr()))));
+    let proxy = site.start(&SHARDS);
     let (mut miner, _) = movable(proxy.address);
     let both = pool_at("second", second.addr()) + &pool_at("first", first.addr());
     site.write(&with_token(&format!("{both}{QUICK}stable_for = \"1s\"\n")));
@@ -228,11 +189,7 @@ fn a_pool_that_is_added_and_one_that_is_taken_away() {
 
 #[test]
 fn a_list_of_addresses_ends_those_it_keeps_out_and_no_other() {
-    let pool = pool();
-    let site = Site::new();
-    let base = pool_at("main", pool.addr());
-    site.write(&with_token(&base));
-    let proxy = site.start();
+    let (_pool, site, base, proxy) = at_one_pool();
     let mut honest: Vec<Miner> = (0..8).map(|_| from(&proxy, 1).unwrap()).collect();
     let mut denied: Vec<Miner> = (0..8).map(|_| from(&proxy, 2).unwrap()).collect();
     site.write(&with_token(&format!("{base}[security]\ndeny = [\"127.0.8.2/32\"]\n")));
@@ -251,11 +208,7 @@ fn a_list_of_addresses_ends_those_it_keeps_out_and_no_other() {
 
 #[test]
 fn a_wrong_file_changes_nothing_and_is_told_by_key_and_line() {
-    let pool = pool();
-    let site = Site::new();
-    let base = pool_at("main", pool.addr());
-    site.write(&with_token(&base));
-    let proxy = site.start();
+    let (_pool, site, base, proxy) = at_one_pool();
     let mut miner = from(&proxy, 1).unwrap();
     let config = || http(proxy.metrics, "/api/v1/config").unwrap();
     let body = |answer: String| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
@@ -296,11 +249,7 @@ fn a_wrong_file_changes_nothing_and_is_told_by_key_and_line() {
 
 #[test]
 fn what_takes_a_restart_is_named_and_left() {
-    let pool = pool();
-    let site = Site::new();
-    let base = pool_at("main", pool.addr());
-    site.write(&with_token(&base));
-    let proxy = site.start();
+    let (_pool, site, base, proxy) = at_one_pool();
     let mut miner = from(&proxy, 1).unwrap();
     let more =
         "[limiter]\njobs = \"1m\"\n[server]\nsteering = \"cpu\"\n[performance]\nblocking_threads = 3\n";
@@ -317,11 +266,7 @@ fn what_takes_a_restart_is_named_and_left() {
 
 #[test]
 fn blocks_survive_and_a_new_token_holds_at_once() {
-    let pool = pool();
-    let site = Site::new();
-    let base = pool_at("main", pool.addr());
-    site.write(&with_token(&base));
-    let proxy = site.start();
+    let (_pool, site, base, proxy) = at_one_pool();
     let command = |arguments: &[&str], token: &str| {
         finish(site.command(arguments).args(["--set", &format!("api.token={token}")]))
     };
@@ -358,7 +303,7 @@ fn is_shown(authority: &Authority, address: SocketAddr) -> bool {
 #[test]
 fn a_certificate_in_another_file_is_shown_from_then_on() {
     let (pool, old, new) = (pool(), Authority::new().unwrap(), Authority::new().unwrap());
-    let site = Site::new();
+    let site = Site::new("");
     let port = free_port();
     let write = |name: &str, authority: &Authority| {
         let ServerIdentity { certificate_pem, key_pem, .. } = authority.issue(&["proxy.test"]).unwrap();
@@ -372,7 +317,7 @@ fn a_certificate_in_another_file_is_shown_from_then_on() {
         )));
     };
     write("old", &old);
-    let _proxy = site.start();
+    let _proxy = site.start(&SHARDS);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     assert!(is_shown(&old, address) && !is_shown(&new, address));
     write("new", &new);
@@ -384,10 +329,10 @@ fn a_certificate_in_another_file_is_shown_from_then_on() {
 #[test]
 fn alerts_go_to_another_receiver_from_then_on() {
     let (pool, hook) = (pool(), HookReceiver::start(None).unwrap());
-    let site = Site::new();
+    let site = Site::new("");
     let base = pool_at("main", pool.addr()) + "[failover]\nfailures = 1\nbackoff_min = \"100ms\"\n";
     site.write(&with_token(&base));
-    let proxy = site.start();
+    let proxy = site.start(&SHARDS);
     // It stays, and asks for a pool again and again.
     let _miner = movable(proxy.address);
     site.write(&with_token(&format!(
@@ -404,7 +349,7 @@ fn alerts_go_to_another_receiver_from_then_on() {
 #[test]
 fn a_storm_of_connects_is_served_through_reloads() {
     let pool = pool();
-    let site = Site::new();
+    let site = Site::new("");
     let write = |round: u32| {
         site.write(&with_token(&format!(
             "{}[security]\nmax_requests_per_minute = {}\nmax_connects_per_minute = 1000000\n",
@@ -413,7 +358,7 @@ fn a_storm_of_connects_is_served_through_reloads() {
         )));
     };
     write(0);
-    let proxy = site.start();
+    let proxy = site.start(&SHARDS);
     let config = SwarmConfig {
         target: proxy.address,
         load: Load::Storm { connects: 2_000, concurrency: 50 },

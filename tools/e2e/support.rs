@@ -1,10 +1,11 @@
 //! The real binary as a test sees it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use loka_rig::{Greeting, Miner};
+use loka_rig::{Greeting, Load, Miner, SwarmConfig, SwarmReport};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
@@ -52,6 +53,20 @@ pub(crate) fn movable(address: SocketAddr) -> (Miner, Greeting) {
     let work = miner.handshake("farm.rig").unwrap();
     miner.request("3", "mining.extranonce.subscribe", "[]").unwrap();
     (miner, work)
+}
+
+/// A farm of so many miners that send so many shares.
+pub(crate) fn farm(proxy: &Proxy, connections: usize, answers: u64) -> SwarmReport {
+    let config = SwarmConfig {
+        target: proxy.address,
+        connections,
+        load: Load::ClosedLoop { in_flight: 2 },
+        duration: PATIENCE,
+        settle: PATIENCE,
+        answers_target: Some(answers),
+        ..SwarmConfig::default()
+    };
+    loka_rig::run(&config, &AtomicBool::new(false), &mut |_| {}).unwrap()
 }
 
 /// Waits until `done`, asking again and again.

@@ -5,62 +5,20 @@
 #[path = "failover/farm.rs"]
 #[allow(dead_code, reason = "fail-over uses all of it")]
 mod farm;
+mod site;
 mod support;
 
 use farm::MOVABLE;
 use loka_rig::{Load, Miner, PoolConfig, PoolHandle, SwarmConfig};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use site::Site;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, Proxy, free_port, http, program, raise_open_files, until};
-use tempfile::TempDir;
+use support::{PATIENCE, Proxy, http, until};
 
 const LOAD: Load = Load::ClosedLoop { in_flight: 2 };
 
-/// A proxy that starts others in its place; all of them end with the test.
-struct Site {
-    folder: TempDir,
-    address: SocketAddr,
-    metrics: SocketAddr,
-}
-
 impl Site {
-    fn new(sections: &str) -> Site {
-        raise_open_files();
-        let here = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let site = Site { folder: TempDir::new().unwrap(), address: here(), metrics: here() };
-        site.write(sections);
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, sections: &str) {
-        std::fs::write(self.path("config.toml"), sections).unwrap();
-    }
-
-    fn start(&self, arguments: &[&str]) -> Proxy {
-        let mut command = program();
-        command.args(["run", "--config"]).arg(self.path("config.toml"));
-        for set in [
-            format!("server.port={}", self.address.port()),
-            "server.address=127.0.0.1".to_owned(),
-            format!("metrics.prometheus_port={}", self.metrics.port()),
-            "logging.enable_file_logging=true".to_owned(),
-            format!("logging.log_file={}", self.path("proxy.log").display()),
-        ] {
-            command.args(["--set", &set]);
-        }
-        Proxy::ready(command.args(arguments), self.address, self.metrics)
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("proxy.log")).unwrap_or_default()
-    }
-
     fn told(&self, words: &str) -> usize {
         self.log().matches(words).count()
     }
@@ -87,6 +45,7 @@ impl Site {
     }
 }
 
+/// All processes end with the test.
 impl Drop for Site {
     fn drop(&mut self) {
         for pid in self.successors() {

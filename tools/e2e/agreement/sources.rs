@@ -1,10 +1,11 @@
 //! What each source tells, under the names of the truth. It judges nothing, and reads with no code of the proxy.
 
-use crate::support::{PATIENCE, Proxy, finish, http, program};
+use crate::feeds;
+use crate::support::{Proxy, finish, http, program};
 use crate::truth::{Figures, OTHERS, SWARM};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+
+use std::net::SocketAddr;
 
 fn add(figures: &mut Figures, name: &str, value: Option<f64>) {
     *figures.entry(name.to_owned()).or_default() += value.unwrap_or(f64::NAN);
@@ -184,39 +185,14 @@ fn pools_agree(pools: &Value, figures: &Figures) {
     }
 }
 
-fn listen(address: SocketAddr, path: &str, headers: &str) -> BufReader<TcpStream> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
-    let (mut reader, mut line) = (BufReader::new(stream), String::new());
-    while line != "\r\n" {
-        line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0);
-    }
-    reader
-}
-
 /// The first snapshot of the server-sent events.
 pub(crate) fn event(proxy: &Proxy) -> Figures {
-    for line in listen(proxy.metrics, "/metrics/events", "").lines() {
-        if let Some(data) = line.unwrap().strip_prefix("data: ") {
-            return view(&serde_json::from_str(data).unwrap());
-        }
-    }
-    panic!("the feed ended");
+    view(&feeds::next_event(&mut feeds::events(proxy.metrics)))
 }
 
-/// The first snapshot of the WebSocket: one frame of a server, which is not masked and longer than 125 bytes.
+/// The first snapshot of the WebSocket.
 pub(crate) fn frame(proxy: &Proxy) -> Figures {
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let mut frames = listen(proxy.metrics, "/metrics/stream", upgrade);
-    let mut head = [0; 4];
-    frames.read_exact(&mut head).unwrap();
-    assert_eq!((head[0], head[1]), (0x81, 126));
-    let mut bytes = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
-    frames.read_exact(&mut bytes).unwrap();
-    view(&serde_json::from_slice(&bytes).unwrap())
+    view(&feeds::next_frame(&mut feeds::frames(proxy.metrics)))
 }
 
 /// Status, pools and shards of the API.
