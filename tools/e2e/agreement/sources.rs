@@ -4,7 +4,6 @@ use crate::feeds;
 use crate::support::{Proxy, finish, http, program};
 use crate::truth::{Figures, OTHERS, SWARM};
 use serde_json::Value;
-
 use std::net::SocketAddr;
 
 fn add(figures: &mut Figures, name: &str, value: Option<f64>) {
