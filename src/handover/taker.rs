@@ -83,8 +83,14 @@ impl Predecessor {
         if named.to_str() != parent.as_deref() {
             return Ok(None);
         }
-        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-        Self::greet(Wire::new(socket, PATIENCE)?).map(Some)
+        let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+        let greeted = socket.and_then(|socket| Wire::new(socket, PATIENCE)).and_then(Self::greet);
+        greeted.map(Some).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{VARIABLE} names a process that hands nothing over: {error}"),
+            )
+        })
     }
 
     fn greet(mut wire: Wire) -> io::Result<(Predecessor, Inheritance)> {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use site::Site;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use support::{PATIENCE, Proxy, http, until};
+use support::{PATIENCE, Proxy, finish, http, until};
 
 const LOAD: Load = Load::ClosedLoop { in_flight: 2 };
 
@@ -152,6 +152,16 @@ fn a_new_process_that_cannot_start_changes_nothing() {
     until("it has taken over", || site.told("another process has taken over pid") == 1);
     assert!(works(&mut before, "8") && works(&mut after, "8"));
     assert!(proxy.wait().success());
+}
+
+#[test]
+fn a_process_that_is_given_nothing_says_who_should_have() {
+    let pool = PoolHandle::start(PoolConfig::default()).unwrap();
+    let site = Site::new(&pool_at(pool.addr()));
+    let output = finish(site.command(&["run"]).env("HANDOVER_FROM", std::process::id().to_string()));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("HANDOVER_FROM names a process that hands nothing over: "), "{told}");
 }
 
 #[test]
